@@ -1,0 +1,221 @@
+"""The portal's routes. State lives in memory, per app; nothing is written to disk."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from datetime import date
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from demo import pages
+from demo.accounts import Account, find_account
+from demo.bills import find_bill, list_bills
+from demo.documents import MEDIA_TYPES, make_document, make_file_name
+from demo.visitors import (
+    SESSION_COOKIE,
+    VISITOR_COOKIE,
+    CsrfTokens,
+    RequestLog,
+    RequestRecorder,
+    Sessions,
+)
+
+WRONG_CREDENTIALS = "The e-mail address or password is not correct."
+BUSY_RETRY_AFTER_SECONDS = 1
+
+_PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:;"
+        " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def build_app(today: date | None = None, *, inspect: bool = False, latency_ms: int = 0) -> Starlette:
+    """The portal as an ASGI app with a state of its own.
+
+    `today` fixes the portal's date; None follows the machine's. `inspect` adds the `/_demo/` routes,
+    which show tests what was asked and what should have been collected.
+    """
+    sessions, log = Sessions(), RequestLog()
+    portal = Portal(sessions, lambda: today or date.today())
+    routes = portal.make_routes()
+    if inspect:
+        routes += Inspection(sessions, log, portal.today).make_routes()
+    recorder = Middleware(RequestRecorder, log=log, sessions=sessions, delay_seconds=latency_ms / 1000)
+    return Starlette(
+        routes=routes,
+        middleware=[recorder],
+        exception_handlers={HTTPException: _answer_http_error},
+    )
+
+
+class Portal:
+    """What a customer sees."""
+
+    def __init__(self, sessions: Sessions, today: Callable[[], date]) -> None:
+        self.today = today
+        self._sessions = sessions
+        self._csrf_tokens = CsrfTokens()
+
+    def make_routes(self) -> list[Route]:
+        return [
+            Route("/", self.show_landing),
+            Route("/help", self.show_help),
+            Route("/login", self.show_login),
+            Route("/login", self.sign_in, methods=["POST"]),
+            Route("/logout", self.sign_out, methods=["GET", "POST"]),
+            Route("/account", self.show_account),
+            Route("/billing", self.show_billing),
+            Route("/bills/{number}.{kind}", self.send_document),
+        ]
+
+    async def show_landing(self, request: Request) -> Response:
+        return _answer_page(pages.render_landing(self._find_account(request)))
+
+    async def show_help(self, request: Request) -> Response:
+        query = request.query_params.get("q", "").strip()[:100]
+        return _answer_page(pages.render_help(query, self._find_account(request)))
+
+    async def show_login(self, request: Request) -> Response:
+        return self._answer_login(request)
+
+    async def sign_in(self, request: Request) -> Response:
+        async with request.form(max_files=0) as form:
+            username, password, token = (
+                str(form.get(name, "")) for name in ("email", "password", "csrf_token")
+            )
+        account = find_account(username)
+        if account:
+            request.state.username = account.username
+        if not self._csrf_tokens.is_valid(request.cookies.get(VISITOR_COOKIE, ""), token):
+            text = "Your sign-in page is out of date. Open it again and sign in."
+            return _answer_page(pages.render_message("This form has expired", text), status=403)
+        if account is None or not _is_same(password, account.password):
+            return self._answer_login(request, username, WRONG_CREDENTIALS)
+        response = RedirectResponse("/account", status_code=303)
+        response.set_cookie(SESSION_COOKIE, self._sessions.open(account), httponly=True, samesite="lax")
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        self._sessions.close(request)
+        response = RedirectResponse("/", status_code=303)
+        response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
+        return response
+
+    async def show_account(self, request: Request) -> Response:
+        account = self._find_account(request)
+        if account is None:
+            return RedirectResponse("/login", status_code=303)
+        return _answer_page(pages.render_account(account, list_bills(account, self.today())))
+
+    async def show_billing(self, request: Request) -> Response:
+        session = self._sessions.find(request)
+        if session is None:
+            return RedirectResponse("/login", status_code=303)
+        if session.busy_answers_left > 0:
+            session.busy_answers_left -= 1
+            response = _answer_page(
+                pages.render_message("One moment", "Billing is busy. Try again shortly."), 503
+            )
+            response.headers["Retry-After"] = str(BUSY_RETRY_AFTER_SECONDS)
+            return response
+        today = self.today()
+        return _answer_page(pages.render_billing(session.account, list_bills(session.account, today), today))
+
+    async def send_document(self, request: Request) -> Response:
+        number, kind = request.path_params["number"], request.path_params["kind"]
+        account = self._find_account(request)
+        if account is None:
+            return RedirectResponse("/login", status_code=303)
+        bill = find_bill(account, number, self.today())
+        if bill is None or kind not in MEDIA_TYPES:
+            raise HTTPException(404)
+        return Response(
+            make_document(bill, kind),
+            headers={
+                "Content-Type": MEDIA_TYPES[kind],
+                "Content-Disposition": f'attachment; filename="{make_file_name(bill, kind)}"',
+                "Cache-Control": "private, no-store",
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+
+    def _find_account(self, request: Request) -> Account | None:
+        session = self._sessions.find(request)
+        return session.account if session else None
+
+    def _answer_login(self, request: Request, username: str = "", error: str = "") -> Response:
+        visitor = request.cookies.get(VISITOR_COOKIE) or secrets.token_urlsafe(16)
+        response = _answer_page(pages.render_login(self._csrf_tokens.make(visitor), username, error))
+        response.set_cookie(VISITOR_COOKIE, visitor, httponly=True, samesite="lax")
+        return response
+
+
+class Inspection:
+    """What a test sees: the requests that came in and the documents an account should get."""
+
+    def __init__(self, sessions: Sessions, log: RequestLog, today: Callable[[], date]) -> None:
+        self._sessions = sessions
+        self._log = log
+        self._today = today
+
+    def make_routes(self) -> list[Route]:
+        return [
+            Route("/_demo/requests", self.list_requests),
+            Route("/_demo/bills", self.list_documents),
+            Route("/_demo/reset", self.reset, methods=["POST"]),
+        ]
+
+    async def list_requests(self, request: Request) -> Response:
+        return JSONResponse(self._log.list())
+
+    async def list_documents(self, request: Request) -> Response:
+        account = find_account(request.query_params.get("username", ""))
+        if account is None:
+            return JSONResponse({"error": "no such account; give ?username="}, status_code=404)
+        return JSONResponse(
+            [
+                {
+                    "number": bill.number,
+                    "path": f"/bills/{bill.number}.{kind}",
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                    "size": len(content),
+                }
+                for bill in list_bills(account, self._today())
+                for kind in MEDIA_TYPES
+                for content in [make_document(bill, kind)]
+            ]
+        )
+
+    async def reset(self, request: Request) -> Response:
+        """Forget every session, with its 503 countdown, and every logged request."""
+        self._sessions.clear()
+        self._log.clear()
+        return Response(status_code=204)
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return _answer_page(pages.render_message("Page not found", "There is nothing at this address."), 404)
+    response = _answer_page(pages.render_message("That did not work", error.detail), error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _answer_page(html: str, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(html, status_code=status, headers=_PAGE_HEADERS)
+
+
+def _is_same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())
