@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -47,7 +47,7 @@ def build_app(today: date | None = None, *, inspect: bool = False, latency_ms: i
     which show tests what was asked and what should have been collected.
     """
     sessions, log = Sessions(), RequestLog()
-    portal = Portal(sessions, lambda: today or date.today())
+    portal = Portal(sessions, lambda: today or datetime.now().astimezone().date())
     routes = portal.make_routes()
     if inspect:
         routes += Inspection(sessions, log, portal.today).make_routes()
@@ -91,9 +91,7 @@ class Portal:
 
     async def sign_in(self, request: Request) -> Response:
         async with request.form(max_files=0) as form:
-            username, password, token = (
-                str(form.get(name, "")) for name in ("email", "password", "csrf_token")
-            )
+            username, password, token = (str(form.get(name, "")) for name in ("email", "password", "csrf_token"))
         account = find_account(username)
         if account:
             request.state.username = account.username
@@ -124,9 +122,7 @@ class Portal:
             return RedirectResponse("/login", status_code=303)
         if session.busy_answers_left > 0:
             session.busy_answers_left -= 1
-            response = _answer_page(
-                pages.render_message("One moment", "Billing is busy. Try again shortly."), 503
-            )
+            response = _answer_page(pages.render_message("One moment", "Billing is busy. Try again shortly."), 503)
             response.headers["Retry-After"] = str(BUSY_RETRY_AFTER_SECONDS)
             return response
         today = self.today()

@@ -11,7 +11,7 @@ _STYLE = """
   --line: #dbe4e5; --brand: #0f5c63; --brand-ink: #fff; --link: #0b6770; --tint: #e2f0f0;
   --bad: #a3262a; --bad-bg: #fdeceb; --ok: #1f6b3a; --ok-bg: #e4f4e9; --warn: #7a5200; --warn-bg: #fcf1d8; }
 @media (prefers-color-scheme: dark) { :root { --bg: #10191b; --card: #182428; --ink: #e6eff0;
-  --soft: #9db0b4; --line: #2b3b40; --brand: #12474d; --brand-ink: #eafafa; --link: #6fd0d6;
+  --soft: #9db0b4; --line: #2b3b40; --brand: #17595f; --brand-ink: #eafafa; --link: #6fd0d6;
   --tint: #1c3337; --bad: #ffb3ae; --bad-bg: #43201f; --ok: #93deac; --ok-bg: #17371f;
   --warn: #f2cd7f; --warn-bg: #3b2f12; } }
 * { box-sizing: border-box; }
@@ -41,7 +41,7 @@ main { flex: 1; width: 100%; max-width: 60rem; margin: 0 auto; padding: 2.25rem 
 :focus-visible { outline: 3px solid #e0a93b; outline-offset: 2px; }
 main label { display: block; margin: 0 0 1rem; font-weight: 600; }
 main input { display: block; width: 100%; margin-top: .3rem; padding: .6rem .75rem; font: inherit;
-  color: inherit; background: var(--bg); border: 1px solid #7d8f94; border-radius: .5rem; }
+  font-weight: 400; color: inherit; background: var(--bg); border: 1px solid #7d8f94; border-radius: .5rem; }
 .narrow button { width: 100%; }
 .alert { background: var(--bad-bg); color: var(--bad); border-radius: .5rem; padding: .75rem 1rem; }
 .scroll { overflow-x: auto; padding: .5rem 0; } .scroll:focus-visible { outline-offset: -2px; }
@@ -173,12 +173,8 @@ def _render_bill_row(bill: Bill, status: str) -> str:
 
 def render_help(query: str, signed_in: Account | None) -> str:
     found = [(title, text) for title, text in _HELP_ARTICLES if query.lower() in f"{title} {text}".lower()]
-    cards = "".join(
-        f'<div class="card"><h2>{title}</h2><p class="soft">{text}</p></div>' for title, text in found
-    )
-    note = (
-        f"{len(found)} of {len(_HELP_ARTICLES)} topics mention “{escape(query)}”." if query else "All topics."
-    )
+    cards = "".join(f'<div class="card"><h2>{title}</h2><p class="soft">{text}</p></div>' for title, text in found)
+    note = f"{len(found)} of {len(_HELP_ARTICLES)} topics mention “{escape(query)}”." if query else "All topics."
     return _render_page(
         "Help", f'<h1>Help</h1><p class="soft">{note}</p><section class="grid">{cards}</section>', signed_in
     )
