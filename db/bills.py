@@ -1,0 +1,87 @@
+"""Bills: one row each however many runs see them, with the run that first saw, last saw and changed them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from db.errors import NotFoundError
+from db.models import Bill, Job
+from db.runs import get_run
+from db.users import Viewer
+
+
+@dataclass(frozen=True)
+class BillRecord:
+    """A bill as one run found it."""
+
+    bill_key: str
+    number: str | None = None
+    issued_on: date | None = None
+    due_on: date | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+    portal_status: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    file_url: str | None = None
+    sha256: str | None = None
+
+
+def record_bills(
+    session: Session, records: Sequence[BillRecord], *, run_id: int, session_id: str, account_id: int, username: str
+) -> int:
+    """Add new bills and bring known ones up to date; returns how many were new."""
+    known = {
+        bill.bill_key: bill
+        for bill in session.scalars(select(Bill).where(Bill.session_id == session_id, Bill.username == username))
+    }
+    new = 0
+    for record in records:
+        bill = known.get(record.bill_key)
+        if bill is None:
+            bill = Bill(
+                session_id=session_id, username=username, bill_key=record.bill_key, first_seen_run=run_id, documents=[]
+            )
+            session.add(bill)
+            known[record.bill_key] = bill
+            new += 1
+        elif bill.sha256 != record.sha256 and record.sha256 is not None:
+            bill.changed_run = run_id
+        bill.account_id = account_id
+        bill.last_seen_run = run_id
+        for column in ("number", "issued_on", "due_on", "amount", "currency", "portal_status", "fields"):
+            setattr(bill, column, getattr(record, column))
+        if record.documents:
+            bill.documents = record.documents
+            bill.file_url = record.file_url
+            bill.sha256 = record.sha256
+    return new
+
+
+def get_bill(session: Session, viewer: Viewer, bill_id: int) -> Bill:
+    """The bill, if it is the viewer's to see. Raises NotFoundError."""
+    query = select(Bill).join(Job, Job.id == Bill.session_id).where(Bill.id == bill_id)
+    if not viewer.is_admin:
+        query = query.where(Job.user_id == viewer.user_id)
+    bill = session.scalar(query)
+    if bill is None:
+        raise NotFoundError("there is no such bill, or it belongs to someone else")
+    return bill
+
+
+def list_run_bills(session: Session, viewer: Viewer, run_id: int, *, limit: int = 1000) -> Sequence[Bill]:
+    """The bills that the run saw and that no later run replaced, newest date first. Raises NotFoundError."""
+    run, _ = get_run(session, viewer, run_id)
+    return session.scalars(
+        select(Bill)
+        .where(
+            or_(Bill.last_seen_run == run.id, Bill.first_seen_run == run.id, Bill.changed_run == run.id),
+        )
+        .order_by(Bill.username, Bill.issued_on.desc().nulls_last(), Bill.id)
+        .limit(limit)
+    ).all()

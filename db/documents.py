@@ -1,0 +1,93 @@
+"""Reading stored bill documents back, in chunks, and never from outside the storage.
+
+Addresses in the database are keys such as `ab/abcdef….pdf`, relative to the storage's root; whole
+addresses below the root are understood too.
+"""
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec  # pyright: ignore[reportMissingTypeStubs]
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.errors import NotFoundError
+from db.models import Bill, Job
+from db.viewers import Viewer
+
+CHUNK_BYTES = 256 * 1024
+
+
+class DocumentOutsideStorageError(NotFoundError):
+    """The document's address does not lie in the storage."""
+
+
+@dataclass(frozen=True)
+class BillDocument:
+    """One document of a bill, as it was stored."""
+
+    file_url: str
+    file_name: str
+    content_type: str
+
+
+@dataclass
+class OpenDocument:
+    """A document that is open for reading once; iterating closes it at the end."""
+
+    size_bytes: int | None
+    _file: IO[bytes] = field(repr=False)
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._file:
+            while chunk := self._file.read(CHUNK_BYTES):
+                yield chunk
+
+
+def get_bill_document(session: Session, viewer: Viewer, bill_id: int, index: int) -> BillDocument:
+    """Document number `index`, from 0, of a bill of the viewer's (an admin: of anyone's). Raises NotFoundError."""
+    query = select(Bill.documents).join(Job, Bill.session_id == Job.id).where(Bill.id == bill_id)
+    if not viewer.is_admin:
+        query = query.where(Job.user_id == viewer.user_id)
+    documents = session.scalar(query) or []
+    if not 0 <= index < len(documents):
+        raise NotFoundError("there is no such document")
+    return _describe(documents[index])
+
+
+def open_document(storage_url: str, file_url: str) -> OpenDocument:
+    """Open a stored document. Raises NotFoundError when it is gone, DocumentOutsideStorageError when it never was in."""
+    key = document_key(storage_url, file_url)
+    filesystem, root = fsspec.url_to_fs(storage_url)
+    path = posixpath.join(root, key)
+    try:
+        file: Any = filesystem.open(path, "rb")
+    except (FileNotFoundError, IsADirectoryError):
+        raise NotFoundError("the document is no longer in the storage") from None
+    return OpenDocument(size_bytes=getattr(file, "size", None), _file=file)
+
+
+def document_key(storage_url: str, file_url: str) -> str:
+    """The address relative to the storage's root. Raises DocumentOutsideStorageError."""
+    key = file_url
+    root = storage_url.rstrip("/") + "/"
+    if file_url.startswith(root):
+        key = file_url[len(root) :]
+    elif urlsplit(file_url).scheme or file_url.startswith(("/", "\\")):
+        raise DocumentOutsideStorageError
+    segments = unquote(key).replace("\\", "/").split("/")
+    if not key or "\x00" in key or any(s in ("", ".", "..") for s in segments):
+        raise DocumentOutsideStorageError
+    return key
+
+
+def _describe(document: dict[str, Any]) -> BillDocument:
+    file_url = str(document["file_url"])
+    return BillDocument(
+        file_url=file_url,
+        file_name=str(document.get("file_name") or posixpath.basename(file_url)),
+        content_type=str(document.get("content_type") or "application/octet-stream"),
+    )

@@ -1,0 +1,79 @@
+"""scheduler_service processes: who they are and when each last made progress."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from db.models import Job, SchedulerInstance
+
+SILENT_AFTER = timedelta(seconds=75)
+OVERDUE_AFTER = timedelta(seconds=60)
+KEPT_FOR = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class SchedulerHealth:
+    """Whether schedules are being fired, judged by progress and not by a process that exists."""
+
+    is_firing: bool
+    instances: int
+    last_fire_at: datetime | None
+    overdue_jobs: int
+
+
+def register_instance(
+    session: Session, *, host: str, pid: int, version: str, slots: int, now: datetime
+) -> str:
+    """Add this process; returns its id. Rows of processes long gone are dropped."""
+    session.execute(delete(SchedulerInstance).where(SchedulerInstance.last_seen_at < now - KEPT_FOR))
+    instance = SchedulerInstance(
+        host=host, pid=pid, version=version, slots=slots, started_at=now, last_seen_at=now
+    )
+    session.add(instance)
+    session.flush()
+    return instance.id
+
+
+def record_seen(session: Session, instance_id: str, now: datetime) -> None:
+    """This process is alive."""
+    _update(session, instance_id, last_seen_at=now)
+
+
+def record_fire_pass(session: Session, instance_id: str, now: datetime) -> None:
+    """This process finished a fire pass."""
+    _update(session, instance_id, last_seen_at=now, last_fire_at=now)
+
+
+def record_stopped(session: Session, instance_id: str, now: datetime) -> None:
+    """This process is going."""
+    _update(session, instance_id, last_seen_at=now, stopped_at=now)
+
+
+def list_instances(session: Session, now: datetime) -> Sequence[SchedulerInstance]:
+    """The processes that are not known to be gone, newest first."""
+    return session.scalars(
+        select(SchedulerInstance)
+        .where(SchedulerInstance.stopped_at.is_(None), SchedulerInstance.last_seen_at > now - SILENT_AFTER)
+        .order_by(SchedulerInstance.started_at.desc())
+    ).all()
+
+
+def get_scheduler_health(session: Session, now: datetime) -> SchedulerHealth:
+    """Is anybody firing, and is anything overdue?"""
+    instances = list_instances(session, now)
+    newest = session.execute(select(func.max(SchedulerInstance.last_fire_at))).scalar_one()
+    overdue = session.execute(
+        select(func.count())
+        .select_from(Job)
+        .where(Job.is_scheduled, Job.paused_at.is_(None), Job.next_run < now - OVERDUE_AFTER)
+    ).scalar_one()
+    fired = [i.last_fire_at for i in instances if i.last_fire_at is not None]
+    is_firing = any(at > now - SILENT_AFTER for at in fired) and overdue == 0
+    return SchedulerHealth(is_firing, len(instances), newest, overdue)
+
+
+def _update(session: Session, instance_id: str, **values: object) -> None:
+    session.execute(update(SchedulerInstance).where(SchedulerInstance.id == instance_id).values(**values))

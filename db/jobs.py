@@ -1,0 +1,310 @@
+"""Jobs: create, read, list, edit, pause, delete. Every verb takes the viewer and touches only what is theirs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, delete, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from db.accounts import AccountChanges, NewAccount, replace_accounts
+from db.audit import record_audit
+from db.encryption import SecretBox
+from db.errors import ConflictError, NotAllowedError, NotFoundError
+from db.models import CatchUp, Job, JobStatus, Overlap, Portal, RunStatus, User, new_id
+from db.portals import ensure_portal
+from db.users import Viewer
+from db.wake import Wake, send_wake
+from recurrence import next_occurrence, parse_rule
+
+PAGE_SIZE = 50
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a job runs by itself; see `recurrence.parse_rule`."""
+
+    schedule_type: str
+    schedule_config: Mapping[str, Any]
+    time_zone: str
+
+
+@dataclass(frozen=True)
+class JobDraft:
+    """Everything a new job needs, checked except for what only the database knows."""
+
+    name: str
+    login_url: str
+    billing_url: str
+    portal_host: str
+    schedule: Schedule | None
+    accounts: Sequence[NewAccount] = field(repr=False)
+    catch_up: CatchUp = CatchUp.LATEST
+    overlap: Overlap = Overlap.SKIP
+    timeout_seconds: int = 3600
+
+
+@dataclass(frozen=True)
+class JobCursor:
+    """The last job of a page; the next page starts after it."""
+
+    created_at: datetime
+    id: str
+
+
+def create_job(
+    session: Session, viewer: Viewer, draft: JobDraft, box: SecretBox, *, authorised: bool, now: datetime
+) -> Job:
+    """Store a job with its accounts and, when scheduled, its first occurrence.
+
+    Raises NotAllowedError, PortalNotAuthorisedError, recurrence.InvalidScheduleError.
+    """
+    _require_writer(viewer)
+    portal = ensure_portal(session, draft.portal_host, user_id=viewer.user_id, authorised=authorised, now=now)
+    job = Job(
+        id=new_id(),
+        user_id=viewer.user_id,
+        name=draft.name,
+        login_url=draft.login_url,
+        billing_url=draft.billing_url,
+        portal_id=portal.id,
+        status=JobStatus.IDLE,
+        time_zone=draft.schedule.time_zone if draft.schedule else viewer.time_zone or "UTC",
+        catch_up=draft.catch_up,
+        overlap=draft.overlap,
+        timeout_seconds=draft.timeout_seconds,
+        created_at=now,
+        updated_at=now,
+    )
+    _apply_schedule(job, draft.schedule, now)
+    session.add(job)
+    session.flush()
+    replace_accounts(session, job, draft.accounts, box)
+    record_audit(session, viewer.user_id, "job created", f"job {job.id}", after=_audited(job))
+    send_wake(session, Wake.FIRE)
+    return job
+
+
+def get_job(session: Session, viewer: Viewer, job_id: str) -> Job:
+    """The job, if it is the viewer's to see. Raises NotFoundError."""
+    job = session.scalar(_visible(viewer).where(Job.id == job_id))
+    if job is None:
+        raise NotFoundError("there is no such job, or it belongs to someone else")
+    return job
+
+
+def list_jobs(
+    session: Session,
+    viewer: Viewer,
+    *,
+    q: str = "",
+    status: str | None = None,
+    cursor: JobCursor | None = None,
+    limit: int = PAGE_SIZE,
+) -> tuple[Sequence[Job], JobCursor | None]:
+    """A page of the viewer's jobs, newest first, and the cursor of the next page if there is one."""
+    query = _visible(viewer)
+    if q.strip():
+        pattern = "%" + q.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        query = query.where(or_(Job.name.ilike(pattern), Job.login_url.ilike(pattern)))
+    if status:
+        query = query.where(Job.status == status)
+    if cursor:
+        query = query.where(tuple_(Job.created_at, Job.id) < (cursor.created_at, cursor.id))
+    rows = session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit + 1)).all()
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], JobCursor(last.created_at, last.id)
+
+
+def count_jobs_by_status(session: Session, viewer: Viewer) -> dict[str, int]:
+    """How many of the viewer's jobs are in each status."""
+    query = select(Job.status, func.count()).group_by(Job.status)
+    if not viewer.is_admin:
+        query = query.where(Job.user_id == viewer.user_id)
+    return {status: count for status, count in session.execute(query)}
+
+
+def list_owner_names(session: Session, user_ids: set[str]) -> dict[str, str]:
+    """Names of the jobs' owners, for admins who see everyone's."""
+    return {i: n for i, n in session.execute(select(User.id, User.name).where(User.id.in_(user_ids)))}
+
+
+def get_job_portal(session: Session, job: Job) -> Portal | None:
+    """The portal of a job that the caller was allowed to read."""
+    return session.get(Portal, job.portal_id) if job.portal_id is not None else None
+
+
+def update_job(
+    session: Session,
+    viewer: Viewer,
+    job_id: str,
+    *,
+    now: datetime,
+    name: str | None = None,
+    login_url: str | None = None,
+    billing_url: str | None = None,
+    portal_host: str | None = None,
+    timeout_seconds: int | None = None,
+    catch_up: CatchUp | None = None,
+    overlap: Overlap | None = None,
+    expected_version: int | None = None,
+    authorised: bool = False,
+) -> Job:
+    """Change a job's details; what is None stays.
+
+    Raises ConflictError when somebody edited the job since `expected_version` was read.
+    """
+    job = lock_job(session, viewer, job_id)
+    _require_version(job, expected_version)
+    before = _audited(job)
+    changes = {
+        "name": name,
+        "login_url": login_url,
+        "billing_url": billing_url,
+        "timeout_seconds": timeout_seconds,
+        "catch_up": catch_up,
+        "overlap": overlap,
+    }
+    for column, value in changes.items():
+        if value is not None:
+            setattr(job, column, value)
+    if portal_host is not None:
+        job.portal_id = ensure_portal(
+            session, portal_host, user_id=viewer.user_id, authorised=authorised, now=now
+        ).id
+    _touch(session, viewer, job, "job edited", before, now)
+    return job
+
+
+def update_schedule(
+    session: Session,
+    viewer: Viewer,
+    job_id: str,
+    schedule: Schedule | None,
+    *,
+    now: datetime,
+    expected_version: int | None = None,
+) -> Job:
+    """Give the job another schedule, or none; the next run is the first occurrence after now.
+
+    Raises ConflictError, recurrence.InvalidScheduleError.
+    """
+    job = lock_job(session, viewer, job_id)
+    _require_version(job, expected_version)
+    before = _audited(job)
+    _apply_schedule(job, schedule, now)
+    _touch(session, viewer, job, "schedule edited", before, now)
+    send_wake(session, Wake.FIRE)
+    return job
+
+
+def update_accounts(
+    session: Session, viewer: Viewer, job_id: str, rows: Sequence[NewAccount], box: SecretBox, *, now: datetime
+) -> AccountChanges:
+    """Replace the job's accounts; see `accounts.replace_accounts`."""
+    job = lock_job(session, viewer, job_id)
+    if job.status == JobStatus.RUNNING:
+        raise ConflictError("a run is in progress; stop it or wait for its end before replacing the accounts")
+    changes = replace_accounts(session, job, rows, box)
+    _touch(session, viewer, job, f"accounts replaced ({len(rows)})", None, now)
+    return changes
+
+
+def pause_job(session: Session, viewer: Viewer, job_id: str, *, now: datetime) -> Job:
+    """Stop the schedule from firing until it is resumed; a run in progress goes on."""
+    job = lock_job(session, viewer, job_id)
+    if not job.is_scheduled:
+        raise ConflictError("this job has no schedule to pause")
+    if job.paused_at is None:
+        before = _audited(job)
+        job.paused_at = now
+        _touch(session, viewer, job, "job paused", before, now)
+    return job
+
+
+def resume_job(session: Session, viewer: Viewer, job_id: str, *, now: datetime) -> Job:
+    """Let the schedule fire again, from the first occurrence after now: resuming never runs anything at once."""
+    job = lock_job(session, viewer, job_id)
+    if job.paused_at is not None:
+        before = _audited(job)
+        job.paused_at = None
+        job.next_run = _first_run(job, now)
+        _touch(session, viewer, job, "job resumed", before, now)
+        send_wake(session, Wake.FIRE)
+    return job
+
+
+def delete_job(session: Session, viewer: Viewer, job_id: str) -> None:
+    """Delete the job with its accounts, runs and bills. Raises ConflictError while a run is in progress."""
+    job = lock_job(session, viewer, job_id)
+    if job.status == JobStatus.RUNNING:
+        raise ConflictError("a run is in progress; stop it, then delete the job")
+    record_audit(session, viewer.user_id, "job deleted", f"job {job.id}", before=_audited(job))
+    session.execute(delete(Job).where(Job.id == job.id))
+
+
+def lock_job(session: Session, viewer: Viewer, job_id: str) -> Job:
+    """The job, locked for a change. Raises NotFoundError, NotAllowedError."""
+    query = _visible(viewer).where(Job.id == job_id).with_for_update(key_share=True)
+    job = session.scalar(query.execution_options(populate_existing=True))
+    if job is None:
+        raise NotFoundError("there is no such job, or it belongs to someone else")
+    _require_writer(viewer)
+    return job
+
+
+def settle_job_status(job: Job, outcome: RunStatus, *, has_queued_run: bool) -> None:
+    """Write how a run ended into its job, in the run's own transaction."""
+    job.last_outcome = outcome
+    job.status = JobStatus.QUEUED if has_queued_run else JobStatus(outcome.value)
+
+
+def _visible(viewer: Viewer) -> Select[tuple[Job]]:
+    query = select(Job)
+    return query if viewer.is_admin else query.where(Job.user_id == viewer.user_id)
+
+
+def _require_writer(viewer: Viewer) -> None:
+    if not viewer.may_write:
+        raise NotAllowedError
+
+
+def _require_version(job: Job, expected: int | None) -> None:
+    if expected is not None and job.version != expected:
+        raise ConflictError("this job was changed meanwhile; reload it and make your change again")
+
+
+def _apply_schedule(job: Job, schedule: Schedule | None, now: datetime) -> None:
+    job.is_scheduled = schedule is not None
+    job.paused_at = None
+    if schedule is None:
+        job.next_run = None
+        return
+    job.schedule_type = schedule.schedule_type
+    job.schedule_config = dict(schedule.schedule_config)
+    job.time_zone = schedule.time_zone
+    job.next_run = _first_run(job, now)
+
+
+def _first_run(job: Job, now: datetime) -> datetime | None:
+    if not job.is_scheduled or job.schedule_type is None or job.schedule_config is None:
+        return None
+    return next_occurrence(parse_rule(job.schedule_type, job.schedule_config, job.time_zone), now)
+
+
+def _touch(
+    session: Session, viewer: Viewer, job: Job, action: str, before: dict[str, Any] | None, now: datetime
+) -> None:
+    job.version += 1
+    job.updated_at = now
+    session.flush()
+    record_audit(session, viewer.user_id, action, f"job {job.id}", before=before, after=_audited(job))
+
+
+def _audited(job: Job) -> dict[str, Any]:
+    columns = ("name", "login_url", "billing_url", "is_scheduled", "schedule_type", "schedule_config", "time_zone")
+    values = {c: getattr(job, c) for c in columns}
+    return values | {"paused": job.paused_at is not None, "next_run": job.next_run and job.next_run.isoformat()}

@@ -1,0 +1,146 @@
+"""Results: what a run brought for each account, written once and fenced by the run's lease."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from db.bills import BillRecord, record_bills
+from db.errors import LeaseLostError, NotFoundError
+from db.models import (
+    SUCCEEDED_RESULTS,
+    Account,
+    AccountStatus,
+    Job,
+    Result,
+    ResultStatus,
+    Run,
+    RunStatus,
+)
+from db.runs import get_run
+from db.users import Viewer
+
+PAGE_SIZE = 200
+
+
+@dataclass(frozen=True)
+class ResultRecord:
+    """One account's outcome, ready to be stored."""
+
+    account_id: int
+    username: str
+    row_number: int
+    status: ResultStatus
+    started_at: datetime | None
+    error: str | None = None
+    final_error: str | None = None
+    retry_attempts: int = 0
+    bills: Sequence[BillRecord] = field(default_factory=tuple)
+
+
+def start_accounts(session: Session, run_id: int, lease_token: UUID, *, accounts_total: int) -> None:
+    """Note how many accounts the run covers. Raises LeaseLostError."""
+    _require_lease(session, run_id, lease_token, accounts_total=accounts_total)
+
+
+def record_result(session: Session, run_id: int, lease_token: UUID, record: ResultRecord, now: datetime) -> None:
+    """Store an account's result with its bills, and count it as done.
+
+    Raises LeaseLostError, with nothing stored, when the run is no longer this worker's.
+    """
+    succeeded = record.status in SUCCEEDED_RESULTS
+    job_id = _require_lease(
+        session,
+        run_id,
+        lease_token,
+        accounts_done=Run.accounts_done + 1,
+        accounts_succeeded=Run.accounts_succeeded + int(succeeded),
+    )
+    new_bills = record_bills(
+        session, record.bills, run_id=run_id, session_id=job_id, account_id=record.account_id, username=record.username
+    )
+    documents = [b for b in record.bills if b.file_url]
+    session.add(
+        Result(
+            run_id=run_id,
+            session_id=job_id,
+            account_id=record.account_id,
+            username=record.username,
+            row_number=record.row_number,
+            status=record.status,
+            error=record.error,
+            final_error=record.final_error,
+            retry_attempts=record.retry_attempts,
+            file_url=documents[0].file_url if documents else None,
+            bills_new=new_bills,
+            bills_seen=len(record.bills),
+            started_at=record.started_at,
+            finished_at=now,
+            created_at=now,
+        )
+    )
+    if succeeded:
+        _update_account(session, record.account_id, last_success_at=now)
+    elif record.status in (ResultStatus.WRONG_CREDENTIALS, ResultStatus.NEEDS_ATTENTION):
+        _update_account(
+            session, record.account_id, status=AccountStatus.NEEDS_ATTENTION, status_reason=record.error
+        )
+    session.flush()
+
+
+def count_results(session: Session, run_id: int) -> dict[ResultStatus, int]:
+    """How many accounts of the run ended in each way."""
+    rows = session.execute(select(Result.status, func.count()).where(Result.run_id == run_id).group_by(Result.status))
+    return {ResultStatus(status): count for status, count in rows}
+
+
+def list_results(
+    session: Session, viewer: Viewer, run_id: int, *, after: tuple[int, str] | None = None, limit: int = PAGE_SIZE
+) -> tuple[Sequence[Result], tuple[int, str] | None]:
+    """A page of the run's results in the order of the CSV, and where the next page starts. Raises NotFoundError."""
+    run, _ = get_run(session, viewer, run_id)
+    query = select(Result).where(Result.run_id == run.id)
+    if after is not None:
+        query = query.where(tuple_(Result.row_number, Result.id) > after)
+    rows = session.scalars(query.order_by(Result.row_number, Result.id).limit(limit + 1)).all()
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], (last.row_number or 0, last.id)
+
+
+def get_result(session: Session, viewer: Viewer, result_id: str) -> Result:
+    """The result, if it is the viewer's to see. Raises NotFoundError."""
+    query = select(Result).join(Job, Job.id == Result.session_id).where(Result.id == result_id)
+    if not viewer.is_admin:
+        query = query.where(Job.user_id == viewer.user_id)
+    result = session.scalar(query)
+    if result is None:
+        raise NotFoundError("there is no such result, or it belongs to someone else")
+    return result
+
+
+def _require_lease(session: Session, run_id: int, lease_token: UUID, **values: object) -> str:
+    """Update the run under its lease, which also locks it; returns the job's id."""
+    job_id = session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.lease_token == lease_token, Run.status == RunStatus.RUNNING)
+        .values(**values)
+        .returning(Run.session_id)
+        .execution_options(synchronize_session=False)
+    ).scalar_one_or_none()
+    if job_id is None:
+        raise LeaseLostError
+    return job_id
+
+
+def _update_account(session: Session, account_id: int, **values: object) -> None:
+    session.execute(
+        update(Account)
+        .where(Account.id == account_id)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )

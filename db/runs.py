@@ -1,0 +1,90 @@
+"""Runs as people see them: ask for one, stop one, read the history."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.audit import record_audit
+from db.errors import ConflictError, NotFoundError
+from db.jobs import get_job, lock_job, settle_job_status
+from db.models import LIVE_RUN_STATUSES, Job, JobStatus, Run, RunStatus, RunTrigger
+from db.users import Viewer
+from db.wake import Wake, send_wake
+
+PAGE_SIZE = 50
+
+
+def request_run(session: Session, viewer: Viewer, job_id: str, *, trigger: RunTrigger, now: datetime) -> Run:
+    """Queue a run now. Raises ConflictError when one is queued or running already."""
+    job = lock_job(session, viewer, job_id)
+    if job.status in (JobStatus.QUEUED, JobStatus.RUNNING):
+        raise ConflictError(f"a run of this job is already {job.status}")
+    if job.accounts_count == 0:
+        raise ConflictError("this job has no accounts; upload its accounts CSV first")
+    run = Run(
+        session_id=job.id,
+        trigger=trigger,
+        status=RunStatus.QUEUED,
+        queued_at=now,
+        run_after=now,
+        requested_by=viewer.user_id,
+    )
+    session.add(run)
+    job.status = JobStatus.QUEUED
+    session.flush()
+    record_audit(session, viewer.user_id, "run requested", f"job {job.id}", after={"run": run.id})
+    send_wake(session, Wake.CLAIM)
+    return run
+
+
+def request_stop(session: Session, viewer: Viewer, job_id: str, *, now: datetime) -> Run:
+    """Stop the job's live run: a queued one ends at once, a running one within seconds.
+
+    Raises ConflictError when nothing is queued or running.
+    """
+    job = lock_job(session, viewer, job_id)
+    runs = session.scalars(
+        select(Run)
+        .where(Run.session_id == job.id, Run.status.in_(LIVE_RUN_STATUSES))
+        .order_by(Run.id)
+        .with_for_update(key_share=True)
+    ).all()
+    if not runs:
+        raise ConflictError("no run of this job is queued or running")
+    for run in runs:
+        run.stop_requested_at = run.stop_requested_at or now
+        if run.status == RunStatus.QUEUED:
+            run.status = RunStatus.STOPPED
+            run.finished_at = now
+            run.reason = "stopped on request before it started"
+    session.flush()
+    if all(run.status == RunStatus.STOPPED for run in runs):
+        settle_job_status(job, RunStatus.STOPPED, has_queued_run=False)
+    record_audit(session, viewer.user_id, "stop requested", f"job {job.id}", after={"runs": [r.id for r in runs]})
+    send_wake(session, Wake.STOP)
+    return next((r for r in runs if r.status == RunStatus.RUNNING), runs[-1])
+
+
+def get_run(session: Session, viewer: Viewer, run_id: int) -> tuple[Run, Job]:
+    """The run and its job, if they are the viewer's to see. Raises NotFoundError."""
+    query = select(Run, Job).join(Job, Job.id == Run.session_id).where(Run.id == run_id)
+    if not viewer.is_admin:
+        query = query.where(Job.user_id == viewer.user_id)
+    row = session.execute(query).one_or_none()
+    if row is None:
+        raise NotFoundError("there is no such run, or it belongs to someone else")
+    return row[0], row[1]
+
+
+def list_runs(
+    session: Session, viewer: Viewer, job_id: str, *, before_id: int | None = None, limit: int = PAGE_SIZE
+) -> tuple[Sequence[Run], int | None]:
+    """A page of the job's runs, newest first, and the id that the next page starts before. Raises NotFoundError."""
+    job = get_job(session, viewer, job_id)
+    query = select(Run).where(Run.session_id == job.id)
+    if before_id is not None:
+        query = query.where(Run.id < before_id)
+    rows = session.scalars(query.order_by(Run.id.desc()).limit(limit + 1)).all()
+    return (rows, None) if len(rows) <= limit else (rows[:limit], rows[limit - 1].id)

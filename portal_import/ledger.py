@@ -1,0 +1,192 @@
+"""The run's side of the database: reads what to do, writes what was done, always under the run's lease.
+
+Runs in a single thread of its own, so that the event loop never waits for Postgres.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.orm import Session
+
+from db.accounts import list_unfinished_accounts
+from db.bills import BillRecord
+from db.claims import finish_run
+from db.encryption import SecretBox
+from db.engine import transaction
+from db.errors import LeaseLostError
+from db.models import Account, Job, LogLevel, Portal, ResultStatus, Run, RunStatus
+from db.portals import free_portal_slot, open_breaker, reserve_request, try_portal_slot
+from db.results import ResultRecord, count_results, record_result, start_accounts
+from db.run_log import LogLine, record_log_lines
+from portal_import.outcomes import AccountOutcome, BillFound
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run has to do, read once at its start. The accounts still hold encrypted secrets."""
+
+    job_id: str
+    login_url: str
+    billing_url: str
+    portal_id: int | None
+    portal_host: str
+    engine: str
+    username_selector: str | None
+    password_selector: str | None
+    link_selector: str | None
+    max_concurrent_accounts: int
+    has_request_spacing: bool
+    breaker_open_until: datetime | None
+    breaker_reason: str | None
+    accounts_total: int
+    accounts: Sequence[Account] = field(repr=False)
+
+
+class RunLedger:
+    """Database access of one run, held by its lease token. Closing it frees the portal's slots."""
+
+    def __init__(self, engine: Engine, run_id: int, lease_token: UUID) -> None:
+        self._engine = engine
+        self._run_id = run_id
+        self._token = lease_token
+        self._lines: list[LogLine] = []
+        self._held_slots: set[int] = set()
+        self._slot_connection: Connection | None = None
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+
+    def load_plan(self) -> RunPlan:
+        """Read the job, its portal and the accounts without a result. Raises LeaseLostError."""
+        with transaction(self._engine) as session:
+            run = session.get(Run, self._run_id)
+            job = session.get(Job, run.session_id) if run else None
+            if run is None or job is None or run.lease_token != self._token:
+                raise LeaseLostError
+            portal = session.get(Portal, job.portal_id) if job.portal_id else None
+            accounts = list_unfinished_accounts(session, run.id, job.id)
+            total = run.accounts_done + len(accounts)
+            start_accounts(session, run.id, self._token, accounts_total=total)
+            return RunPlan(
+                job_id=job.id,
+                login_url=job.login_url,
+                billing_url=job.billing_url,
+                portal_id=portal.id if portal else None,
+                portal_host=portal.host if portal else "",
+                engine=portal.engine if portal else "http",
+                username_selector=portal.username_selector if portal else None,
+                password_selector=portal.password_selector if portal else None,
+                link_selector=portal.link_selector if portal else None,
+                max_concurrent_accounts=portal.max_concurrent_accounts if portal else 1,
+                has_request_spacing=bool(portal and portal.min_seconds_between_requests > 0),
+                breaker_open_until=portal.breaker_open_until if portal else None,
+                breaker_reason=portal.breaker_reason if portal else None,
+                accounts_total=total,
+                accounts=accounts,
+            )
+
+    def log(self, level: LogLevel, message: str, account_id: int | None = None) -> None:
+        """Keep a line; it is stored with the next `flush_log`."""
+        self._lines.append(LogLine(datetime.now(UTC), level, message, account_id))
+
+    def flush_log(self) -> None:
+        """Store the lines kept so far."""
+        lines, self._lines = self._lines, []
+        if lines:
+            with transaction(self._engine) as session:
+                record_log_lines(session, self._run_id, lines)
+
+    def record_outcome(self, account: Account, outcome: AccountOutcome, started_at: datetime | None) -> None:
+        """Store what happened to one account. Raises LeaseLostError."""
+        record = ResultRecord(
+            account_id=account.id,
+            username=account.username,
+            row_number=account.row_number,
+            status=outcome.status,
+            started_at=started_at,
+            error=outcome.error,
+            final_error=outcome.final_error,
+            retry_attempts=outcome.retry_attempts,
+            bills=[_bill_record(b) for b in outcome.bills],
+        )
+        with transaction(self._engine) as session:
+            record_result(session, self._run_id, self._token, record, datetime.now(UTC))
+
+    def finish(self, outcome: RunStatus, reason: str | None) -> None:
+        """End the run. Raises LeaseLostError."""
+        self.flush_log()
+        with transaction(self._engine) as session:
+            if not finish_run(session, self._run_id, self._token, outcome, reason, datetime.now(UTC)):
+                raise LeaseLostError
+
+    def count_results(self) -> dict[ResultStatus, int]:
+        """How the accounts of the run ended, earlier attempts included."""
+        with transaction(self._engine) as session:
+            return count_results(session, self._run_id)
+
+    def open_breaker(self, portal_id: int, reason: str, cool_down: timedelta) -> None:
+        """Keep every run from signing in at the portal for a while."""
+        with transaction(self._engine) as session:
+            open_breaker(session, portal_id, reason=reason, now=datetime.now(UTC), cool_down=cool_down)
+
+    def reserve_request(self, portal_id: int) -> float:
+        """Seconds to wait until this request may be sent."""
+        with transaction(self._engine) as session:
+            return reserve_request(session, portal_id)
+
+    def try_slot(self, portal_id: int, slots: int) -> int | None:
+        """One of the portal's slots, if one is free among all runs on all machines."""
+        connection = self._slots()
+        for slot in range(slots):
+            if slot not in self._held_slots:
+                with Session(connection) as session, session.begin():
+                    taken = try_portal_slot(session, portal_id, slot)
+                if taken:
+                    self._held_slots.add(slot)
+                    return slot
+        return None
+
+    def free_slot(self, portal_id: int, slot: int) -> None:
+        """Give a slot back."""
+        with Session(self._slots()) as session, session.begin():
+            free_portal_slot(session, portal_id, slot)
+        self._held_slots.discard(slot)
+
+    def close(self) -> None:
+        """Store what is left of the log and end the connections."""
+        self.flush_log()
+        if self._slot_connection is not None:
+            self._slot_connection.invalidate()
+            self._slot_connection.close()
+        self._engine.dispose()
+
+    def _slots(self) -> Connection:
+        if self._slot_connection is None:
+            self._slot_connection = self._engine.connect()
+        return self._slot_connection
+
+
+def decrypt_password(account: Account, box: SecretBox) -> str:
+    """The account's password. Raises WrongSecretKeyError."""
+    return box.decrypt(account.secret)
+
+
+def _bill_record(bill: BillFound) -> BillRecord:
+    documents: list[dict[str, Any]] = [asdict(d) for d in bill.documents]
+    main = next((d for d in documents if d["content_type"] == "application/pdf"), documents[0] if documents else None)
+    return BillRecord(
+        bill_key=bill.bill_key,
+        number=bill.number,
+        issued_on=bill.issued_on,
+        due_on=bill.due_on,
+        amount=bill.amount,
+        currency=bill.currency,
+        portal_status=bill.portal_status,
+        fields=dict(bill.fields),
+        documents=documents,
+        file_url=main["file_url"] if main else None,
+        sha256=main["sha256"] if main else None,
+    )

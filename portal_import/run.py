@@ -1,0 +1,229 @@
+"""One run, in a process of its own: sign in to every account, store the bills, record the outcomes.
+
+The process is started by scheduler_service with a claim. It ends by itself when its parent is gone or
+its lease is lost, and it never writes over what another worker wrote.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import make_url
+
+from db.encryption import SecretBox, WrongSecretKeyError, open_secret_box
+from db.engine import create_database_engine
+from db.errors import LeaseLostError
+from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, Engine, LogLevel, ResultStatus, RunStatus
+from portal_import.breaker import Breaker
+from portal_import.engine.http_engine import import_account
+from portal_import.engine.storage import DocumentStore
+from portal_import.ledger import RunLedger, RunPlan, decrypt_password
+from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile
+from portal_import.url_templates import InvalidUrlError, fill_url
+from settings import read_settings
+
+EXIT_LEASE_LOST = 4
+EXIT_PARENT_GONE = 5
+BREAKER_COOL_DOWN = timedelta(minutes=30)
+LOG_FLUSH_SECONDS = 1.0
+SLOT_POLL_SECONDS = 0.25
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunOrder:
+    """What the child process is told: which run, under which claim, in which database."""
+
+    run_id: int
+    lease_token: UUID
+    database_url: str
+
+
+def run_in_child(order: RunOrder, parent: Connection) -> None:
+    """Entry point of the child process; `parent` closes when the supervisor is gone."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    settings = read_settings()
+    logging.basicConfig(level=settings.log_level, format=f"%(asctime)s run {order.run_id} %(levelname)s %(message)s")
+    engine = create_database_engine(make_url(order.database_url), application=f"run {order.run_id}", pool_size=2)
+    ledger = RunLedger(engine, order.run_id, order.lease_token)
+    work = ImportRun(
+        ledger,
+        open_secret_box(settings),
+        DocumentStore(settings.effective_storage_url),
+        Limits(max_file_bytes=settings.max_file_mb * 1024 * 1024),
+    )
+    try:
+        asyncio.run(_run_while_parent_lives(work, parent))
+    except* LeaseLostError:
+        logger.warning("the claim was lost; leaving the run to its new worker")
+        os._exit(EXIT_LEASE_LOST)
+    finally:
+        ledger.close()
+
+
+async def _run_while_parent_lives(work: "ImportRun", parent: Connection) -> None:
+    asyncio.get_running_loop().add_reader(parent.fileno(), lambda: os._exit(EXIT_PARENT_GONE))
+    await work.run()
+
+
+class ImportRun:
+    """The work of one run: accounts side by side within the portal's limits."""
+
+    def __init__(self, ledger: RunLedger, box: SecretBox, store: DocumentStore, limits: Limits) -> None:
+        self._ledger = ledger
+        self._box = box
+        self._store = store
+        self._limits = limits
+        self._breaker = Breaker()
+
+    async def run(self) -> None:
+        """Do everything that is left of the run and end it. Raises LeaseLostError."""
+        plan = await self._in_ledger(self._ledger.load_plan)
+        if plan.accounts_total == 0:
+            await self._finish(RunStatus.FAILED, "the job has no accounts; upload its accounts CSV")
+            return
+        if plan.engine == Engine.BROWSER:
+            await self._finish(RunStatus.FAILED, "the browser engine is not available in this version")
+            return
+        flusher = asyncio.create_task(self._flush_log_forever())
+        try:
+            await self._import_accounts(plan)
+        finally:
+            flusher.cancel()
+        await self._finish(*self._judge(await self._in_ledger(self._ledger.count_results)))
+
+    async def _import_accounts(self, plan: RunPlan) -> None:
+        self._log_start(plan)
+        waiting = iter(plan.accounts)
+        workers = min(plan.max_concurrent_accounts, len(plan.accounts))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._work_through(plan, waiting))
+
+    async def _work_through(self, plan: RunPlan, waiting: Iterator[Account]) -> None:
+        for account in waiting:
+            refusal = self._refuse(plan, account)
+            if refusal is not None:
+                await self._record(account, refusal, None)
+                continue
+            slot = await self._take_slot(plan)
+            try:
+                started_at = datetime.now(UTC)
+                outcome = await self._import(plan, account)
+            finally:
+                if slot is not None and plan.portal_id is not None:
+                    await self._in_ledger(self._ledger.free_slot, plan.portal_id, slot)
+            await self._record(account, outcome, started_at)
+            await self._watch_breaker(plan, outcome)
+
+    def _refuse(self, plan: RunPlan, account: Account) -> AccountOutcome | None:
+        """The outcome of an account that must not be signed in to now."""
+        if account.status == AccountStatus.NEEDS_ATTENTION:
+            why = account.status_reason or "an earlier run could not sign in"
+            advice = "replace its row in the CSV, or clear the mark on the job's page"
+            return _refused(ResultStatus.NEEDS_ATTENTION, f"left alone since an earlier run: {why} To go on, {advice}.")
+        if plan.breaker_open_until is not None and plan.breaker_open_until > datetime.now(UTC):
+            why = f"{plan.portal_host} is left alone until {plan.breaker_open_until:%d %b %H:%M} UTC"
+            return _refused(ResultStatus.NOT_TRIED, f"{why}: {plan.breaker_reason}")
+        if self._breaker.reason is not None:
+            return _refused(ResultStatus.NOT_TRIED, f"not tried, because {self._breaker.reason}")
+        return None
+
+    async def _import(self, plan: RunPlan, account: Account) -> AccountOutcome:
+        def report(level: LogLevel, message: str) -> None:
+            self._ledger.log(level, f"{account.username}: {message}", account.id)
+
+        try:
+            login = AccountLogin(
+                username=account.username,
+                password=decrypt_password(account, self._box),
+                login_url=fill_url(plan.login_url, account.username, account.extra),
+                billing_url=fill_url(plan.billing_url, account.username, account.extra),
+            )
+        except WrongSecretKeyError as error:
+            return _refused(ResultStatus.FAILED, f"the stored password cannot be read: {error}")
+        except InvalidUrlError as error:
+            return _refused(ResultStatus.FAILED, str(error))
+        profile = PortalProfile(plan.username_selector, plan.password_selector, plan.link_selector)
+        try:
+            return await import_account(
+                login, profile, self._limits, self._store, report=report, before_request=self._spacer(plan)
+            )
+        except OSError as error:
+            return _refused(ResultStatus.FAILED, f"a bill could not be stored: {error.strerror or error}")
+
+    async def _record(self, account: Account, outcome: AccountOutcome, started_at: datetime | None) -> None:
+        await self._in_ledger(self._ledger.record_outcome, account, outcome, started_at)
+        level = LogLevel.INFO if outcome.status in SUCCEEDED_RESULTS else LogLevel.WARNING
+        words = outcome.status.value.replace("_", " ")
+        detail = f": {outcome.error}" if outcome.error else f", {len(outcome.bills)} bills"
+        self._ledger.log(level, f"{account.username}: {words}{detail}", account.id)
+
+    async def _watch_breaker(self, plan: RunPlan, outcome: AccountOutcome) -> None:
+        was_open = self._breaker.reason is not None
+        if outcome.status in (*SUCCEEDED_RESULTS, ResultStatus.WRONG_CREDENTIALS, ResultStatus.NEEDS_ATTENTION):
+            self._breaker.record(refused=outcome.status not in SUCCEEDED_RESULTS)
+        reason = self._breaker.reason
+        if reason is not None and not was_open and plan.portal_id is not None:
+            minutes = int(BREAKER_COOL_DOWN.total_seconds() // 60)
+            self._ledger.log(LogLevel.ERROR, f"{reason}; {plan.portal_host} is left alone for {minutes} minutes")
+            await self._in_ledger(self._ledger.open_breaker, plan.portal_id, reason, BREAKER_COOL_DOWN)
+
+    async def _take_slot(self, plan: RunPlan) -> int | None:
+        """Wait for one of the portal's places, shared with all other runs."""
+        if plan.portal_id is None:
+            return None
+        while True:
+            slot = await self._in_ledger(self._ledger.try_slot, plan.portal_id, plan.max_concurrent_accounts)
+            if slot is not None:
+                return slot
+            await asyncio.sleep(SLOT_POLL_SECONDS)
+
+    def _spacer(self, plan: RunPlan) -> Callable[[], Awaitable[None]]:
+        async def wait_for_turn() -> None:
+            if plan.has_request_spacing and plan.portal_id is not None:
+                await asyncio.sleep(await self._in_ledger(self._ledger.reserve_request, plan.portal_id))
+
+        return wait_for_turn
+
+    def _judge(self, counts: dict[ResultStatus, int]) -> tuple[RunStatus, str | None]:
+        """The run's outcome and its reason in words."""
+        failures = {s: n for s, n in counts.items() if s not in SUCCEEDED_RESULTS}
+        if not failures:
+            return RunStatus.COMPLETED, None
+        reason = ", ".join(f"{n} {s.value.replace('_', ' ')}" for s, n in sorted(failures.items()))
+        succeeded = sum(counts.values()) - sum(failures.values())
+        return (RunStatus.PARTIAL if succeeded else RunStatus.FAILED), reason
+
+    async def _finish(self, outcome: RunStatus, reason: str | None) -> None:
+        await self._in_ledger(self._ledger.finish, outcome, reason)
+
+    async def _flush_log_forever(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_FLUSH_SECONDS)
+            await self._in_ledger(self._ledger.flush_log)
+
+    def _log_start(self, plan: RunPlan) -> None:
+        left = len(plan.accounts)
+        done = plan.accounts_total - left
+        resumed = f", {done} were done before" if done else ""
+        self._ledger.log(LogLevel.INFO, f"started: {left} accounts at {plan.portal_host}{resumed}")
+
+    async def _in_ledger(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._ledger.thread, function, *args)
+
+
+def _refused(status: ResultStatus, error: str) -> AccountOutcome:
+    return AccountOutcome(status=status, error=error, final_error=None, retry_attempts=0, bills=())

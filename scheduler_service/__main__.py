@@ -1,0 +1,46 @@
+"""`python -m scheduler_service`: run until SIGTERM or SIGINT, then drain."""
+
+import logging
+import signal
+import sys
+import threading
+
+from sqlalchemy.exc import OperationalError
+
+
+def main() -> int:
+    """Start the service and wait for a signal; returns the exit code."""
+    from db.engine import create_database_engine, resolve_url
+    from db.migrate import explain_connection_error, is_current
+    from scheduler_service.service import SchedulerService
+    from settings import InvalidSettingsError, get_settings
+
+    try:
+        settings = get_settings()
+        url = resolve_url(settings)
+    except InvalidSettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    engine = create_database_engine(url, application="scheduler", pool_size=settings.slots + 6)
+    try:
+        if not is_current(engine):
+            print("the database is not up to date; run: python -m db upgrade", file=sys.stderr)
+            return 1
+    except OperationalError as error:
+        print(explain_connection_error(error, url), file=sys.stderr)
+        return 1
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    service = SchedulerService(engine, settings)
+    service.start()
+    stopping.wait()
+    service.stop()
+    engine.dispose()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
