@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.errors import NotFoundError
 from db.models import Bill, Job
 from db.runs import get_run
-from db.users import Viewer
+from db.viewers import Viewer
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from db.encryption import SecretBox
 from db.errors import ConflictError, NotAllowedError, NotFoundError
 from db.models import CatchUp, Job, JobStatus, Overlap, Portal, RunStatus, User, new_id
 from db.portals import ensure_portal
-from db.users import Viewer
+from db.viewers import Viewer
 from db.wake import Wake, send_wake
 from recurrence import next_occurrence, parse_rule
 

@@ -21,7 +21,7 @@ from db.models import (
     RunStatus,
 )
 from db.runs import get_run
-from db.users import Viewer
+from db.viewers import Viewer
 
 PAGE_SIZE = 200
 

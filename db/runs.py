@@ -10,7 +10,7 @@ from db.audit import record_audit
 from db.errors import ConflictError, NotFoundError
 from db.jobs import get_job, lock_job, settle_job_status
 from db.models import LIVE_RUN_STATUSES, Job, JobStatus, Run, RunStatus, RunTrigger
-from db.users import Viewer
+from db.viewers import Viewer
 from db.wake import Wake, send_wake
 
 PAGE_SIZE = 50

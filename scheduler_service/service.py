@@ -21,7 +21,7 @@ from db.claims import claim_runs, recover_runs, renew_leases
 from db.engine import transaction
 from db.firing import BATCH_SIZE, fire_due_jobs, get_earliest_next_run
 from db.instances import record_fire_pass, record_seen, record_stopped, register_instance
-from db.sign_in_throttle import purge_attempts
+from db.sign_in_throttle import purge_sign_in_attempts
 from db.user_sessions import purge_sessions
 from db.wake import Wake
 from scheduler_service.listener import WakeListener
@@ -171,7 +171,7 @@ class SchedulerService:
         """Drop sign-in sessions and attempts that no longer count."""
         with transaction(self._engine) as session:
             purge_sessions(session, _now())
-            purge_attempts(session, _now())
+            purge_sign_in_attempts(session, _now())
 
     def _every(self, seconds: int, step: Callable[[], None]) -> None:
         self._clock.add_job(

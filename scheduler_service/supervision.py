@@ -15,6 +15,7 @@ from enum import Enum
 from multiprocessing.connection import wait
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from db.claims import Claim, finish_run, requeue_run
 from db.engine import transaction
@@ -66,6 +67,9 @@ class Supervisor:
         """Start the child, wait for its end or for a reason to end it, and settle the run."""
         try:
             self._supervise()
+        except SQLAlchemyError as error:
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            logger.error("run %s could not be settled, its lease will run out: %s", self.claim.run_id, cause)
         finally:
             with self._lock:
                 os.close(self._nudge_reader)

@@ -1,0 +1,120 @@
+"""From what a person or a script sent to a job draft that can be stored, or to errors by field.
+
+Used by the pages and the API alike, so that both accept and refuse the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from db.accounts import NewAccount
+from db.jobs import JobDraft, Schedule
+from db.models import CatchUp, Overlap
+from portal_import.accounts_csv import AccountsFile, InvalidAccountsFileError, read_accounts_csv
+from portal_import.url_templates import InvalidUrlError, check_url, portal_host
+from recurrence import InvalidScheduleError, parse_rule
+
+MAX_NAME_CHARACTERS = 120
+MAX_TIMEOUT_SECONDS = 24 * 3600
+
+
+class InvalidJobError(ValueError):
+    """Some fields of the job cannot be used; `fields` says which and why."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {why}" for name, why in fields.items()))
+        self.fields = dict(fields)
+
+
+def draft_job(
+    *,
+    name: str,
+    login_url: str,
+    billing_url: str,
+    csv: bytes | None,
+    schedule: Schedule | None,
+    catch_up: str = CatchUp.LATEST,
+    overlap: str = Overlap.SKIP,
+    timeout_seconds: int = 3600,
+) -> JobDraft:
+    """The draft of a new job. Raises InvalidJobError with every field at fault, not only the first."""
+    problems: dict[str, str] = {}
+    accounts: AccountsFile | None = None
+    if csv is None:
+        problems["csv"] = "choose a CSV file with the portal accounts"
+    else:
+        try:
+            accounts = read_accounts_csv(csv)
+        except InvalidAccountsFileError as error:
+            problems["csv"] = str(error)
+    columns = accounts.extra_columns if accounts else None
+    problems |= check_job_urls(login_url, billing_url, columns)
+    problems |= _check_schedule(schedule) | _check_choice("catch_up", catch_up, CatchUp)
+    problems |= _check_choice("overlap", overlap, Overlap) | check_timeout(timeout_seconds)
+    clean_name = " ".join(name.split())
+    problems |= check_name(clean_name)
+    if problems or accounts is None:
+        raise InvalidJobError(problems)
+    return JobDraft(
+        name=clean_name,
+        login_url=login_url.strip(),
+        billing_url=billing_url.strip(),
+        portal_host=portal_host(login_url.strip()),
+        schedule=schedule,
+        accounts=new_accounts(accounts),
+        catch_up=CatchUp(catch_up),
+        overlap=Overlap(overlap),
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def new_accounts(accounts: AccountsFile) -> list[NewAccount]:
+    """The rows of a file as the database takes them."""
+    return [NewAccount(r.row_number, r.username, r.password, r.extra) for r in accounts.rows]
+
+
+def check_name(name: str) -> dict[str, str]:
+    """The problem of a job's name, if it has one, by field."""
+    if not name:
+        return {"name": "give the job a name"}
+    if len(name) > MAX_NAME_CHARACTERS:
+        return {"name": f"found {len(name)} characters; at most {MAX_NAME_CHARACTERS}"}
+    if not name.isprintable():
+        return {"name": "contains a character that cannot be shown"}
+    return {}
+
+
+def check_job_urls(login_url: str, billing_url: str, columns: Sequence[str] | None) -> dict[str, str]:
+    """The problems of the two addresses, by field; `columns` are the CSV's extra columns, None when unknown."""
+    problems: dict[str, str] = {}
+    for field, url in (("login_url", login_url), ("billing_url", billing_url)):
+        label = field.replace("_url", " URL")
+        if not url.strip():
+            problems[field] = f"enter the portal's {label}, starting with https:// or http://"
+            continue
+        try:
+            check_url(url, columns or (), name=label)
+        except InvalidUrlError as error:
+            problems[field] = str(error)
+    return problems
+
+
+def check_timeout(seconds: int) -> dict[str, str]:
+    """The problem of a run's time limit, if it has one, by field."""
+    if 1 <= seconds <= MAX_TIMEOUT_SECONDS:
+        return {}
+    return {"timeout_seconds": f"found {seconds}; allowed 1 to {MAX_TIMEOUT_SECONDS} (24 hours)"}
+
+
+def _check_schedule(schedule: Schedule | None) -> dict[str, str]:
+    if schedule is None:
+        return {}
+    try:
+        parse_rule(schedule.schedule_type, schedule.schedule_config, schedule.time_zone)
+    except InvalidScheduleError as error:
+        return {"schedule": str(error)}
+    return {}
+
+
+def _check_choice(field: str, value: str, choices: type[CatchUp] | type[Overlap]) -> dict[str, str]:
+    known: list[Any] = [c.value for c in choices]
+    return {} if value in known else {field: f'found "{value}"; allowed: {", ".join(known)}'}
