@@ -40,12 +40,8 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    database_url: Annotated[
-        OptionalSecret, Field(validation_alias=AliasChoices("DATABASE_URL", "database_url"))
-    ] = None
-    storage_url: Annotated[
-        OptionalText, Field(validation_alias=AliasChoices("STORAGE_URL", "storage_url"))
-    ] = None
+    database_url: Annotated[OptionalSecret, Field(validation_alias=AliasChoices("DATABASE_URL", "database_url"))] = None
+    storage_url: Annotated[OptionalText, Field(validation_alias=AliasChoices("STORAGE_URL", "storage_url"))] = None
     home: Path = Path("var")
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8501

@@ -71,9 +71,7 @@ def list_accounts(session: Session, job: Job, *, limit: int = 10_000) -> Sequenc
 
 def count_accounts_needing_attention(session: Session, job: Job) -> int:
     """How many accounts the next run will leave alone."""
-    return session.execute(
-        select(func.count()).where(Account.session_id == job.id, _needs_attention())
-    ).scalar_one()
+    return session.execute(select(func.count()).where(Account.session_id == job.id, _needs_attention())).scalar_one()
 
 
 def clear_attention(session: Session, job: Job, account_id: int) -> None:

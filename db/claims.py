@@ -37,9 +37,7 @@ class RenewedLease:
     is_stop_requested: bool
 
 
-def claim_runs(
-    session: Session, now: datetime, *, worker: str, slots: int, lease: timedelta
-) -> list[Claim]:
+def claim_runs(session: Session, now: datetime, *, worker: str, slots: int, lease: timedelta) -> list[Claim]:
     """Take up to `slots` queued runs, people's before schedules', the oldest of each job first."""
     if slots <= 0:
         return []
@@ -68,9 +66,7 @@ def claim_runs(
         job.status = JobStatus.RUNNING
         job.last_run_id = run.id
         job.last_run_at = run.started_at
-        claims.append(
-            Claim(run.id, job.id, run.lease_token, run.attempt, job.timeout_seconds, run.scheduled_for)
-        )
+        claims.append(Claim(run.id, job.id, run.lease_token, run.attempt, job.timeout_seconds, run.scheduled_for))
     session.flush()
     return claims
 

@@ -49,6 +49,8 @@ class OpenDocument:
 
 def get_bill_document(session: Session, viewer: Viewer, bill_id: int, index: int) -> BillDocument:
     """Document number `index`, from 0, of a bill of the viewer's (an admin: of anyone's). Raises NotFoundError."""
+    if not 0 < bill_id < 2**63:
+        raise NotFoundError("there is no such document")
     query = select(Bill.documents).join(Job, Bill.session_id == Job.id).where(Bill.id == bill_id)
     if not viewer.is_admin:
         query = query.where(Job.user_id == viewer.user_id)

@@ -76,9 +76,7 @@ def fire_due_jobs(session: Session, now: datetime, *, limit: int = BATCH_SIZE) -
 
 def get_earliest_next_run(session: Session) -> datetime | None:
     """When the next schedule is due; None when nothing is scheduled."""
-    return session.execute(
-        select(func.min(Job.next_run)).where(Job.is_scheduled, Job.paused_at.is_(None))
-    ).scalar_one()
+    return session.execute(select(func.min(Job.next_run)).where(Job.is_scheduled, Job.paused_at.is_(None))).scalar_one()
 
 
 def plan_job(job: Job, breaker_open_until: datetime | None, now: datetime) -> tuple[list[PlannedRun], datetime | None]:

@@ -24,14 +24,10 @@ class SchedulerHealth:
     overdue_jobs: int
 
 
-def register_instance(
-    session: Session, *, host: str, pid: int, version: str, slots: int, now: datetime
-) -> str:
+def register_instance(session: Session, *, host: str, pid: int, version: str, slots: int, now: datetime) -> str:
     """Add this process; returns its id. Rows of processes long gone are dropped."""
     session.execute(delete(SchedulerInstance).where(SchedulerInstance.last_seen_at < now - KEPT_FOR))
-    instance = SchedulerInstance(
-        host=host, pid=pid, version=version, slots=slots, started_at=now, last_seen_at=now
-    )
+    instance = SchedulerInstance(host=host, pid=pid, version=version, slots=slots, started_at=now, last_seen_at=now)
     session.add(instance)
     session.flush()
     return instance.id

@@ -172,9 +172,7 @@ def update_job(
         if value is not None:
             setattr(job, column, value)
     if portal_host is not None:
-        job.portal_id = ensure_portal(
-            session, portal_host, user_id=viewer.user_id, authorised=authorised, now=now
-        ).id
+        job.portal_id = ensure_portal(session, portal_host, user_id=viewer.user_id, authorised=authorised, now=now).id
     _touch(session, viewer, job, "job edited", before, now)
     return job
 

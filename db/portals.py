@@ -50,9 +50,7 @@ def reserve_request(session: Session, portal_id: int) -> float:
 def open_breaker(session: Session, portal_id: int, *, reason: str, now: datetime, cool_down: timedelta) -> None:
     """Let no run sign in at this portal until the cool-down is over."""
     session.execute(
-        update(Portal)
-        .where(Portal.id == portal_id)
-        .values(breaker_open_until=now + cool_down, breaker_reason=reason)
+        update(Portal).where(Portal.id == portal_id).values(breaker_open_until=now + cool_down, breaker_reason=reason)
     )
 
 

@@ -85,9 +85,7 @@ def record_result(session: Session, run_id: int, lease_token: UUID, record: Resu
     if succeeded:
         _update_account(session, record.account_id, last_success_at=now)
     elif record.status in (ResultStatus.WRONG_CREDENTIALS, ResultStatus.NEEDS_ATTENTION):
-        _update_account(
-            session, record.account_id, status=AccountStatus.NEEDS_ATTENTION, status_reason=record.error
-        )
+        _update_account(session, record.account_id, status=AccountStatus.NEEDS_ATTENTION, status_reason=record.error)
     session.flush()
 
 
@@ -139,8 +137,5 @@ def _require_lease(session: Session, run_id: int, lease_token: UUID, **values: o
 
 def _update_account(session: Session, account_id: int, **values: object) -> None:
     session.execute(
-        update(Account)
-        .where(Account.id == account_id)
-        .values(**values)
-        .execution_options(synchronize_session=False)
+        update(Account).where(Account.id == account_id).values(**values).execution_options(synchronize_session=False)
     )

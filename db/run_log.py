@@ -48,7 +48,10 @@ def record_log_lines(session: Session, run_id: int, lines: Sequence[LogLine]) ->
 def list_log_lines(session: Session, run_id: int, *, after_id: int = 0, limit: int = 500) -> Sequence[RunLogLine]:
     """Lines of a run that the caller was allowed to read, oldest first, after the given line."""
     return session.scalars(
-        select(RunLogLine).where(RunLogLine.run_id == run_id, RunLogLine.id > after_id).order_by(RunLogLine.id).limit(limit)
+        select(RunLogLine)
+        .where(RunLogLine.run_id == run_id, RunLogLine.id > after_id)
+        .order_by(RunLogLine.id)
+        .limit(limit)
     ).all()
 
 

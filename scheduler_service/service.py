@@ -145,9 +145,7 @@ class SchedulerService:
             if not supervisors:
                 return
             with transaction(self._engine) as session:
-                held = {
-                    r.run_id: r for r in renew_leases(session, [s.claim for s in supervisors], _now(), self._lease)
-                }
+                held = {r.run_id: r for r in renew_leases(session, [s.claim for s in supervisors], _now(), self._lease)}
             for supervisor in supervisors:
                 renewed = held.get(supervisor.claim.run_id)
                 if renewed is not None and renewed.is_stop_requested:

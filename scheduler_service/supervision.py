@@ -159,5 +159,3 @@ def _explain_exit(code: int | None) -> str:
 
 def _nothing() -> None:
     """Runs in the first child, only to have the fork server started."""
-
-
