@@ -61,12 +61,13 @@ def get_bill_document(session: Session, viewer: Viewer, bill_id: int, index: int
 
 
 def open_document(storage_url: str, file_url: str) -> OpenDocument:
-    """Open a stored document. Raises NotFoundError when it is gone, DocumentOutsideStorageError when it never was in."""
+    """Open a stored document. Raises NotFoundError when it is gone or its address is none of the storage's."""
     key = document_key(storage_url, file_url)
-    filesystem, root = fsspec.url_to_fs(storage_url)
-    path = posixpath.join(root, key)
+    filesystem: Any
+    root: str
+    filesystem, root = fsspec.url_to_fs(storage_url)  # pyright: ignore[reportUnknownMemberType]
     try:
-        file: Any = filesystem.open(path, "rb")
+        file: Any = filesystem.open(posixpath.join(root, key), "rb")
     except (FileNotFoundError, IsADirectoryError):
         raise NotFoundError("the document is no longer in the storage") from None
     return OpenDocument(size_bytes=getattr(file, "size", None), _file=file)

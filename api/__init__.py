@@ -1,0 +1,1 @@
+"""The REST API: JSON over the same verbs of `db` that the pages use."""

@@ -1,0 +1,42 @@
+"""The ASGI app of the web process: `uvicorn web.app:app`, or `streamlit run web/app.py`.
+
+Pages, REST API, sign-in and files share one port; the session gate stands before all of them.
+"""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+# `streamlit run web/app.py` makes `web` the first place to import from; the packages lie one above.
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+if str(PROJECT_ROOT) not in sys.path:
+    sys.path.insert(0, str(PROJECT_ROOT))
+
+from api.app import build_api  # noqa: E402
+from web.account import ACCOUNT_ROUTES  # noqa: E402
+from web.files import FILE_ROUTES  # noqa: E402
+from web.security_headers import SecurityHeaders  # noqa: E402
+from web.session_gate import SessionGate  # noqa: E402
+
+api = build_api()
+
+
+@asynccontextmanager
+async def lifespan(app: object) -> AsyncIterator[dict[str, Any] | None]:
+    """The API's start and end, inside Streamlit's."""
+    async with api.router.lifespan_context(api) as state:
+        yield dict(state) if state else None
+
+
+app = st.App(
+    PROJECT_ROOT / "streamlit_app.py",
+    routes=[Mount("/api", api), *ACCOUNT_ROUTES, *FILE_ROUTES],
+    middleware=[Middleware(SecurityHeaders), Middleware(SessionGate)],
+    lifespan=lifespan,
+)
