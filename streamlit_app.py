@@ -1,11 +1,26 @@
-"""The UI script: says who may see which pages, and runs the one that was asked for."""
+"""The UI script: says which pages there are, and runs the one that was asked for."""
 
 import streamlit as st
 
 from ui.current_user import current_viewer
+from ui.shell import STYLE, render_sidebar
 
-st.set_page_config(page_title="Punctual", layout="wide")
-
+st.set_page_config(page_title="Punctual", page_icon="ui/static/icon.png", layout="wide")
 viewer = current_viewer()
-st.title("Punctual")
-st.write(f"Signed in as {viewer.name} ({viewer.role}).")
+st.html(STYLE)
+
+pages = [
+    st.Page("pages/jobs.py", title="Jobs", icon=":material/calendar_month:", default=True),
+    st.Page(
+        "pages/new_job.py",
+        title="New job",
+        icon=":material/add:",
+        url_path="new-job",
+        visibility="visible" if viewer.may_write else "hidden",
+    ),
+    st.Page("pages/job.py", title="Job", url_path="job", visibility="hidden"),
+    st.Page("pages/run.py", title="Run", url_path="run", visibility="hidden"),
+]
+page = st.navigation(pages, expanded=True)
+render_sidebar(viewer)
+page.run()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from db.encryption import SecretBox
@@ -69,9 +69,14 @@ def list_accounts(session: Session, job: Job, *, limit: int = 10_000) -> Sequenc
     ).all()
 
 
-def count_accounts_needing_attention(session: Session, job: Job) -> int:
-    """How many accounts the next run will leave alone."""
-    return session.execute(select(func.count()).where(Account.session_id == job.id, _needs_attention())).scalar_one()
+def list_accounts_needing_attention(session: Session, job: Job, *, limit: int) -> Sequence[Account]:
+    """The accounts that the next run will leave alone, in the order of the CSV."""
+    return session.scalars(
+        select(Account)
+        .where(Account.session_id == job.id, Account.status == AccountStatus.NEEDS_ATTENTION)
+        .order_by(Account.row_number)
+        .limit(limit)
+    ).all()
 
 
 def clear_attention(session: Session, job: Job, account_id: int) -> None:
@@ -92,7 +97,3 @@ def list_unfinished_accounts(session: Session, run_id: int, session_id: str) -> 
     return session.scalars(
         select(Account).where(Account.session_id == session_id, ~has_result).order_by(Account.row_number)
     ).all()
-
-
-def _needs_attention() -> ColumnElement[bool]:
-    return Account.status == AccountStatus.NEEDS_ATTENTION

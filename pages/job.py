@@ -1,0 +1,203 @@
+"""Job: what it is, what it will do next, what it did, and the buttons to steer it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from db.accounts import clear_attention, list_accounts, list_accounts_needing_attention
+from db.engine import transaction
+from db.errors import NotFoundError, PunctualError
+from db.jobs import get_job, lock_job, pause_job, resume_job
+from db.models import Account, Job, JobStatus, Run, RunTrigger
+from db.runs import list_runs, request_run, request_stop
+from db.viewers import Viewer
+from ui.current_user import require_role
+from ui.job_dialogs import confirm_delete, edit_job, replace_accounts
+from ui.moments import both
+from ui.outcomes import JOB_LOOKS, render_badge
+from ui.runs_table import render_runs_table, runs_frame
+from ui.schedule_editor import describe_job_schedule
+from ui.shell import is_phone, viewer_zone
+
+LIVE = (JobStatus.QUEUED, JobStatus.RUNNING)
+RUNS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class JobView:
+    """What the page shows."""
+
+    job: Job
+    runs: Sequence[Run]
+    older_before: int | None
+    waiting: Sequence[Account]
+
+
+def main() -> None:
+    """Draw the page."""
+    viewer = require_role()
+    job_id = st.query_params.get("id", "")
+    try:
+        with transaction() as session:
+            get_job(session, viewer, job_id)
+    except NotFoundError:
+        st.title("Job")
+        st.warning("There is no such job, or it belongs to someone else.", icon=":material/search_off:")
+        st.page_link("pages/jobs.py", label="Back to the jobs", icon=":material/arrow_back:")
+        return
+    st.page_link("pages/jobs.py", label="Jobs", icon=":material/arrow_back:")
+    render_job(viewer, job_id, viewer_zone(viewer))
+
+
+@st.fragment(run_every=2)
+def render_job(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
+    """Everything about the job, kept up to date."""
+    try:
+        view = load_job(viewer, job_id)
+    except NotFoundError:
+        st.info("This job was deleted.", icon=":material/delete:")
+        return
+    now = datetime.now(UTC)
+    render_title(viewer, view.job, zone)
+    message = st.session_state.pop("job-message", None)
+    if message:
+        st.toast(message)
+    render_facts(view.job, zone, now)
+    if view.job.accounts_count == 0:
+        st.warning(
+            "This job has no accounts yet, so it cannot run. Upload its accounts CSV.", icon=":material/group_off:"
+        )
+    render_waiting(viewer, view)
+    st.subheader("Runs")
+    render_runs(view, zone, now)
+
+
+def render_title(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
+    """Name and state at the left, actions at the right."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            st.title(job.name, width="content")
+            render_badge(JOB_LOOKS, job.status)
+            if job.paused_at is not None:
+                st.badge("Paused", icon=":material/pause:", color="gray")
+        if viewer.may_write:
+            with st.container(horizontal=True, width="content"):
+                render_actions(viewer, job, zone)
+
+
+def render_actions(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
+    """Run now or stop, pause or resume, and the menu of the rarer ones."""
+    now = datetime.now(UTC)
+    if job.status in LIVE:
+        if st.button("Stop", icon=":material/stop:", type="primary", key="job-stop"):
+            act(lambda s: request_stop(s, viewer, job.id, now=now), "Stopping the run.")
+    elif st.button(
+        "Run now", icon=":material/play_arrow:", type="primary", disabled=job.accounts_count == 0, key="job-run"
+    ):
+        act(lambda s: request_run(s, viewer, job.id, trigger=RunTrigger.MANUAL, now=now), "The run is queued.")
+    if job.is_scheduled and job.paused_at is None:
+        if st.button("Pause", icon=":material/pause:", key="job-pause"):
+            act(lambda s: pause_job(s, viewer, job.id, now=now), "Paused: nothing runs until you resume it.")
+    elif job.is_scheduled and st.button("Resume", icon=":material/resume:", key="job-resume"):
+        act(lambda s: resume_job(s, viewer, job.id, now=now), "Resumed: nothing runs before the next occurrence.")
+    if st.button("Edit", icon=":material/edit:", key="job-edit"):
+        edit_job(viewer, job, zone, load_extra_columns(viewer, job.id))
+    if st.button("Accounts", icon=":material/upload:", key="job-accounts", help="Replace the accounts CSV"):
+        replace_accounts(viewer, job)
+    if st.button("Delete", icon=":material/delete:", key="job-delete"):
+        confirm_delete(viewer, job)
+
+
+def act(change: Callable[..., object], done: str) -> None:
+    """Carry out a change and say so, or say why not."""
+    try:
+        with transaction() as session:
+            change(session)
+    except PunctualError as error:
+        st.toast(f"{str(error)[:1].upper()}{str(error)[1:]}.", icon=":material/error:")
+    else:
+        st.session_state["job-message"] = done
+        st.rerun(scope="fragment")
+
+
+def render_facts(job: Job, zone: ZoneInfo, now: datetime) -> None:
+    """The schedule, the portal and the numbers."""
+    next_run = "Paused" if job.paused_at is not None else both(job.next_run, zone, now)
+    facts = [
+        ("Next run", next_run if job.is_scheduled else "By hand only", describe_job_schedule(job, viewer_zone=zone)),
+        ("Last run", both(job.last_run_at, zone, now), JOB_LOOKS[job.last_outcome].label if job.last_outcome else ""),
+        ("Accounts", f"{job.accounts_count:,}", f"{job.results_count:,} results so far"),
+    ]
+    with st.container(key="facts"):
+        for column, (label, value, note) in zip(st.columns([3, 3, 2]), facts, strict=True):
+            with column, st.container(border=True, height="stretch"):
+                st.caption(label)
+                st.markdown(f"**{value}**")
+                st.caption(note or "–")
+    st.caption(f"Signs in at `{job.login_url}` and reads bills at `{job.billing_url}`")
+
+
+def render_waiting(viewer: Viewer, view: JobView) -> None:
+    """Accounts that the next run leaves alone, and the way to have them tried again."""
+    if not view.waiting:
+        return
+    many = len(view.waiting)
+    with st.expander(
+        f"{many} account{'s' if many > 1 else ''} left alone until you act", icon=":material/person_alert:"
+    ):
+        st.caption(
+            "Refused sign-ins are never repeated. Replace the CSV with corrected passwords, or let one try again."
+        )
+        for account in view.waiting:
+            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+                st.markdown(f"`{account.username}` {account.status_reason or ''}", width="stretch")
+                if viewer.may_write and st.button("Try again next run", key=f"clear-{account.id}"):
+                    job_id, account_id = view.job.id, account.id
+                    act(
+                        lambda s: clear_attention(s, lock_job(s, viewer, job_id), account_id),  # noqa: B023
+                        "The next run tries this account again.",
+                    )
+
+
+def render_runs(view: JobView, zone: ZoneInfo, now: datetime) -> None:
+    """The job's runs, newest first, a page at a time."""
+    if not view.runs:
+        st.caption("No runs yet.")
+        return
+    key = f"runs-{view.job.id}-{view.runs[0].id}-{view.runs[-1].id}"
+    chosen = render_runs_table(view.runs, runs_frame(view.runs, zone, now), phone=is_phone(), key=key)
+    if chosen is not None:
+        st.switch_page("pages/run.py", query_params={"id": str(chosen.id)})
+    trail: list[int] = st.session_state.setdefault(f"runs-trail-{view.job.id}", [])
+    if not trail and view.older_before is None:
+        return
+    with st.container(horizontal=True):
+        if st.button("Newer", icon=":material/chevron_left:", disabled=not trail, key="runs-newer"):
+            trail.pop()
+            st.rerun(scope="fragment")
+        if st.button("Older", icon=":material/chevron_right:", disabled=view.older_before is None, key="runs-older"):
+            assert view.older_before is not None
+            trail.append(view.older_before)
+            st.rerun(scope="fragment")
+
+
+def load_job(viewer: Viewer, job_id: str) -> JobView:
+    """The job with a page of its runs and its accounts that need attention. Raises NotFoundError."""
+    trail: list[int] = st.session_state.get(f"runs-trail-{job_id}", [])
+    with transaction() as session:
+        job = get_job(session, viewer, job_id)
+        runs, older = list_runs(session, viewer, job_id, before_id=trail[-1] if trail else None, limit=RUNS_SHOWN)
+        return JobView(job, runs, older, list_accounts_needing_attention(session, job, limit=50))
+
+
+def load_extra_columns(viewer: Viewer, job_id: str) -> tuple[str, ...]:
+    """The CSV columns that the job's addresses may use."""
+    with transaction() as session:
+        accounts = list_accounts(session, get_job(session, viewer, job_id), limit=1)
+    return tuple(accounts[0].extra) if accounts else ()
+
+
+main()

@@ -1,0 +1,137 @@
+"""Jobs: every job of the viewer with its schedule, next and last run, and how it went."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from db.engine import transaction
+from db.jobs import JobCursor, count_jobs_by_status, list_jobs, list_owner_names
+from db.models import Job
+from db.viewers import Viewer
+from ui.current_user import require_role
+from ui.demo_job import create_demo_job
+from ui.jobs_table import jobs_frame, render_jobs_table
+from ui.outcomes import JOB_LOOKS
+from ui.shell import is_phone, viewer_zone
+
+
+@dataclass(frozen=True)
+class JobsPage:
+    """One page of the table."""
+
+    jobs: Sequence[Job]
+    next_cursor: JobCursor | None
+    owners: dict[str, str]
+
+
+def main() -> None:
+    """Draw the page."""
+    viewer = require_role()
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.title("Jobs", width="content")
+        counts = load_counts(viewer)
+        if counts and viewer.may_write and st.button("New job", type="primary", icon=":material/add:"):
+            st.switch_page("pages/new_job.py")
+    if not counts:
+        render_welcome(viewer)
+        return
+    q, status = render_filters(counts)
+    render_table(viewer, viewer_zone(viewer), q, status)
+
+
+def render_filters(counts: dict[str, int]) -> tuple[str, str | None]:
+    """Search and status; returns what to look for."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        q = st.text_input(
+            "Search",
+            placeholder="Search by name or portal address",
+            label_visibility="collapsed",
+            icon=":material/search:",
+            key="jobs-q",
+            width=320,
+        )
+        present = [s for s in JOB_LOOKS if counts.get(s)]
+        status = st.pills(
+            "Status",
+            present,
+            format_func=lambda s: f"{JOB_LOOKS[s].label} {counts[s]:,}",
+            label_visibility="collapsed",
+            key="jobs-status",
+        )
+    return q, status
+
+
+@st.fragment(run_every=3)
+def render_table(viewer: Viewer, zone: ZoneInfo, q: str, status: str | None) -> None:
+    """The table, kept up to date, a page at a time."""
+    filters = (q, status)
+    trail: list[JobCursor] = st.session_state.setdefault("jobs-trail", [])
+    if st.session_state.get("jobs-filters") != filters:
+        st.session_state["jobs-filters"] = filters
+        trail.clear()
+    page = load_jobs(viewer, q, status, trail[-1] if trail else None)
+    if not page.jobs:
+        st.info("No job matches. Change the search or the status.", icon=":material/search_off:")
+        return
+    frame = jobs_frame(page.jobs, zone, datetime.now(UTC), page.owners)
+    key = f"jobs-{hash(tuple(job.id for job in page.jobs))}"
+    chosen = render_jobs_table(page.jobs, frame, phone=is_phone(), key=key)
+    if chosen is not None:
+        st.switch_page("pages/job.py", query_params={"id": chosen.id})
+    render_paging(trail, page)
+
+
+def render_paging(trail: list[JobCursor], page: JobsPage) -> None:
+    """Buttons to newer and older jobs, when there are any."""
+    if not trail and page.next_cursor is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Newer", icon=":material/chevron_left:", disabled=not trail):
+            trail.pop()
+            st.rerun(scope="fragment")
+        if st.button(
+            "Older", icon=":material/chevron_right:", icon_position="right", disabled=page.next_cursor is None
+        ):
+            assert page.next_cursor is not None
+            trail.append(page.next_cursor)
+            st.rerun(scope="fragment")
+        st.caption(f"Page {len(trail) + 1}")
+
+
+def render_welcome(viewer: Viewer) -> None:
+    """What a person without jobs sees: one click to a working example, one to their own."""
+    with st.container(border=True):
+        st.subheader("Bring your bills home on schedule")
+        st.markdown(
+            "A job signs in to a billing portal once for each account of a CSV, downloads the bills, and does so "
+            "again every day, week or month. Nothing runs until you say when."
+        )
+        if not viewer.may_write:
+            st.info("Your role may look at jobs but not create them.", icon=":material/visibility:")
+            return
+        with st.container(horizontal=True):
+            if st.button("Load the demo job", type="primary", icon=":material/science:"):
+                st.switch_page("pages/job.py", query_params={"id": create_demo_job(viewer, viewer_zone(viewer))})
+            if st.button("New job", icon=":material/add:"):
+                st.switch_page("pages/new_job.py")
+        st.caption("The demo job imports 20 made-up accounts from the demo portal that comes with Punctual.")
+
+
+def load_counts(viewer: Viewer) -> dict[str, int]:
+    """How many jobs the viewer has in each status."""
+    with transaction() as session:
+        return count_jobs_by_status(session, viewer)
+
+
+def load_jobs(viewer: Viewer, q: str, status: str | None, cursor: JobCursor | None) -> JobsPage:
+    """One page of jobs; admins also get the owners' names."""
+    with transaction() as session:
+        jobs, next_cursor = list_jobs(session, viewer, q=q, status=status, cursor=cursor)
+        owners = list_owner_names(session, {job.user_id for job in jobs}) if viewer.is_admin else {}
+    return JobsPage(jobs, next_cursor, owners)
+
+
+main()

@@ -1,0 +1,98 @@
+"""New job: accounts, addresses and a schedule, checked while they are typed."""
+
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from db.encryption import open_secret_box
+from db.engine import transaction
+from db.errors import PunctualError
+from db.jobs import JobDraft, create_job
+from db.models import Role
+from db.portals import get_portal
+from db.viewers import Viewer
+from portal_import.job_draft import InvalidJobError, draft_job
+from portal_import.url_templates import InvalidUrlError, portal_host
+from settings import get_settings
+from ui.accounts_upload import render_accounts_upload
+from ui.current_user import require_role
+from ui.schedule_editor import render_schedule_editor
+from ui.shell import viewer_zone
+
+FIELD_NAMES = {
+    "name": "Name",
+    "csv": "Accounts CSV",
+    "login_url": "Login URL",
+    "billing_url": "Billing URL",
+    "schedule": "Schedule",
+}
+
+
+def main() -> None:
+    """Draw the page."""
+    viewer = require_role(Role.ADMIN, Role.OPERATOR)
+    st.title("New job")
+    with st.container(border=True):
+        st.subheader("Accounts and portal")
+        name = st.text_input("Name", max_chars=120, placeholder="Energy bills, northern branches", key="new-name")
+        data, accounts = render_accounts_upload("new")
+        left, right = st.columns(2)
+        placeholders = ", ".join(f"{{{c}}}" for c in ("username", *(accounts.extra_columns if accounts else ())))
+        url_help = f"May hold {placeholders}, filled in for each account."
+        login_url = left.text_input(
+            "Login URL", placeholder="https://portal.example.com/login", help=url_help, key="new-login"
+        )
+        billing_url = right.text_input(
+            "Billing URL", placeholder="https://portal.example.com/bills", help=url_help, key="new-billing"
+        )
+        authorised = render_authorisation(login_url)
+    with st.container(border=True):
+        st.subheader("Schedule")
+        schedule, schedule_problem = render_schedule_editor("new", viewer_zone(viewer))
+    if not st.button("Create job", type="primary", icon=":material/check:"):
+        return
+    try:
+        draft = draft_job(name=name, login_url=login_url, billing_url=billing_url, csv=data, schedule=schedule)
+        if schedule_problem is not None:
+            raise InvalidJobError({"schedule": schedule_problem})
+        job_id = store(viewer, draft, authorised)
+    except InvalidJobError as error:
+        lines = [f"- **{FIELD_NAMES.get(field, field)}**: {why}" for field, why in error.fields.items()]
+        st.error("The job was not created. Please correct:\n\n" + "\n".join(lines), icon=":material/error:")
+    except PunctualError as error:
+        st.error(f"The job was not created: {error}", icon=":material/error:")
+    else:
+        st.switch_page("pages/job.py", query_params={"id": job_id})
+
+
+def render_authorisation(login_url: str) -> bool:
+    """The confirmation that a portal needs once; True when it is given."""
+    try:
+        host = portal_host(login_url)
+    except InvalidUrlError:
+        host = ""
+    if host and is_authorised(host):
+        st.caption(f":material/verified_user: Use of {host} was confirmed before.")
+        return True
+    return st.checkbox(
+        f"I am authorised to use {f'**{host}**' if host else 'this portal'} with these accounts",
+        key="new-authorised",
+        help="Asked once for each portal, and recorded with your name.",
+    )
+
+
+def is_authorised(host: str) -> bool:
+    """Whether somebody has confirmed the use of this portal."""
+    with transaction() as session:
+        portal = get_portal(session, host)
+        return portal is not None and portal.authorised_at is not None
+
+
+def store(viewer: Viewer, draft: JobDraft, authorised: bool) -> str:
+    """Create the job; returns its id. Raises PunctualError."""
+    with transaction() as session:
+        box = open_secret_box(get_settings())
+        return create_job(session, viewer, draft, box, authorised=authorised, now=datetime.now(UTC)).id
+
+
+main()

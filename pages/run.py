@@ -1,0 +1,144 @@
+"""Run: live progress, what happened to each account, the bills, and the log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from db.bills import list_run_bills
+from db.engine import transaction
+from db.errors import NotFoundError, PunctualError
+from db.models import LIVE_RUN_STATUSES, Bill, Job, Result, Run, RunLogLine, RunStatus
+from db.results import list_results
+from db.run_log import list_newest_log_lines
+from db.runs import get_run, request_stop
+from db.viewers import Viewer
+from ui.bills_table import render_bills
+from ui.current_user import require_role
+from ui.moments import duration
+from ui.outcomes import RUN_LOOKS, render_badge
+from ui.results_table import render_log, render_results
+from ui.runs_table import describe_run, run_duration
+from ui.shell import viewer_zone
+
+RESULTS_SHOWN = 500
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What the page shows."""
+
+    run: Run
+    job: Job
+    results: Sequence[Result]
+    has_more_results: bool
+    bills: Sequence[Bill]
+    log: Sequence[RunLogLine]
+
+
+def main() -> None:
+    """Draw the page."""
+    viewer = require_role()
+    run_id = st.query_params.get("id", "")
+    try:
+        run, job = load_head(viewer, run_id)
+    except NotFoundError:
+        st.title("Run")
+        st.warning("There is no such run, or it belongs to someone else.", icon=":material/search_off:")
+        st.page_link("pages/jobs.py", label="Back to the jobs", icon=":material/arrow_back:")
+        return
+    st.page_link("pages/job.py", label=job.name, icon=":material/arrow_back:", query_params={"id": job.id})
+    render = st.fragment(render_run, run_every=1 if run.status in LIVE_RUN_STATUSES else None)
+    render(viewer, run.id, viewer_zone(viewer))
+
+
+def render_run(viewer: Viewer, run_id: int, zone: ZoneInfo) -> None:
+    """Everything about the run; drawn again every second while it is live."""
+    try:
+        view = load_run(viewer, run_id)
+    except NotFoundError:
+        st.info("This run was deleted.", icon=":material/delete:")
+        return
+    was_live = st.session_state.get(f"live-{run_id}", False)
+    is_live = view.run.status in LIVE_RUN_STATUSES
+    st.session_state[f"live-{run_id}"] = is_live
+    if was_live and not is_live:
+        st.rerun()  # the whole page once more, so that it stops refreshing
+    render_title(viewer, view, zone)
+    render_progress(view.run)
+    accounts, bills, log = st.tabs(
+        [f"Accounts {len(view.results):,}", f"Bills {len(view.bills):,}", "Log"], key=f"run-tabs-{run_id}"
+    )
+    with accounts:
+        render_results(view.results, waits=is_live)
+        if view.has_more_results:
+            st.caption(f"The first {RESULTS_SHOWN} accounts. The API lists all of them.")
+    with bills:
+        render_bills(view.bills, run_id)
+    with log:
+        render_log(view.log, zone)
+
+
+def render_title(viewer: Viewer, view: RunView, zone: ZoneInfo) -> None:
+    """What this run is, and the stop button while it is live."""
+    now = datetime.now(UTC)
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            st.title(f"Run {view.run.id}", width="content")
+            render_badge(RUN_LOOKS, view.run.status)
+        is_stoppable = view.run.status in LIVE_RUN_STATUSES and view.run.stop_requested_at is None
+        if viewer.may_write and is_stoppable and st.button("Stop", icon=":material/stop:", key="run-stop"):
+            stop(viewer, view.job.id, now)
+    st.caption(describe_run(view.run, zone, now))
+    if view.run.reason:
+        show = st.info if view.run.status in (RunStatus.STOPPED, RunStatus.SKIPPED) else st.warning
+        show(f"{view.run.reason[:1].upper()}{view.run.reason[1:]}.", icon=RUN_LOOKS[view.run.status].icon)
+
+
+def render_progress(run: Run) -> None:
+    """How far it is."""
+    if run.status == RunStatus.QUEUED:
+        st.progress(0.0, text="Waiting for a free slot.")
+        return
+    if not run.accounts_total:
+        return
+    took = duration(run_duration(run, datetime.now(UTC)))
+    left = run.accounts_total - run.accounts_done
+    words = [f"{run.accounts_done:,} of {run.accounts_total:,} accounts", f"{run.accounts_succeeded:,} succeeded"]
+    words.append(f"stopping, {left:,} left out" if run.stop_requested_at and left else f"took {took}")
+    if run.status == RunStatus.RUNNING and not run.stop_requested_at:
+        words[-1] = f"running for {took}"
+    st.progress(min(1.0, run.accounts_done / run.accounts_total), text=" · ".join(words))
+
+
+def stop(viewer: Viewer, job_id: str, now: datetime) -> None:
+    """Ask for the run to stop."""
+    try:
+        with transaction() as session:
+            request_stop(session, viewer, job_id, now=now)
+    except PunctualError as error:
+        st.toast(f"{str(error)[:1].upper()}{str(error)[1:]}.", icon=":material/error:")
+    else:
+        st.toast("Stopping the run.", icon=":material/stop:")
+
+
+def load_head(viewer: Viewer, run_id: str) -> tuple[Run, Job]:
+    """The run of the address and its job. Raises NotFoundError."""
+    if not run_id.isascii() or not run_id.isdigit() or len(run_id) > 18:
+        raise NotFoundError
+    with transaction() as session:
+        return get_run(session, viewer, int(run_id))
+
+
+def load_run(viewer: Viewer, run_id: int) -> RunView:
+    """The run with its results, bills and newest log lines. Raises NotFoundError."""
+    with transaction() as session:
+        run, job = get_run(session, viewer, run_id)
+        results, more = list_results(session, viewer, run_id, limit=RESULTS_SHOWN)
+        bills = list_run_bills(session, viewer, run_id)
+        return RunView(run, job, results, more is not None, bills, list_newest_log_lines(session, run_id))
+
+
+main()

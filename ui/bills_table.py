@@ -1,0 +1,135 @@
+"""The bills of a run: table, download, PDF preview, and a CSV for spreadsheets."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from db.documents import open_document
+from db.errors import NotFoundError
+from db.models import Bill
+from settings import get_settings
+from ui.shell import is_phone
+
+PDF = "application/pdf"
+PREVIEW_HEIGHT = 620
+PHONE_COLUMNS = ("number", "amount", "currency", "document")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def render_bills(bills: Sequence[Bill], run_id: int) -> None:
+    """All bills that the run saw; a selected one opens below the table."""
+    if not bills:
+        st.caption("No bills in this run.")
+        return
+    frame = bills_frame(bills, run_id)
+    column = st.column_config
+    event = st.dataframe(
+        frame,
+        key=f"bills-{run_id}-{len(bills)}",
+        hide_index=True,
+        height="content" if len(frame) <= 12 else 480,
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder="–",
+        column_order=PHONE_COLUMNS if is_phone() else [c for c in frame.columns if c != "id"],
+        column_config={
+            "username": column.TextColumn("Account"),
+            "number": column.TextColumn("Number"),
+            "issued_on": column.DateColumn("Issued", format="D MMM YYYY"),
+            "due_on": column.DateColumn("Due", format="D MMM YYYY"),
+            "amount": column.NumberColumn("Amount", format="localized"),
+            "currency": column.TextColumn("", width=50),
+            "portal_status": column.TextColumn("At the portal"),
+            "new": column.TextColumn("New", width=50, help="First seen in this run"),
+            "document": column.LinkColumn("Document", display_text="Download", width=100),
+            "data": column.LinkColumn("More", display_text="Download", width=100, help="The bill's second document"),
+        },
+    )
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.caption("Select a row to see its document.")
+        st.download_button(
+            "Bills as CSV",
+            data=lambda: bills_csv(bills),
+            file_name=f"bills-run-{run_id}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+    rows = event["selection"]["rows"]
+    if rows and rows[0] < len(bills):
+        render_bill(bills[rows[0]])
+
+
+def render_bill(bill: Bill) -> None:
+    """One bill: its documents to download, and the PDF itself."""
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{_plain(bill.number or bill.bill_key)}** :gray[{_plain(bill.username)}]", width="stretch")
+            for index, document in enumerate(bill.documents):
+                name = document.get("file_name") or "document"
+                st.link_button(_plain(name), f"/files/bills/{bill.id}/{index}", icon=":material/download:")
+        pdf = next((d for d in bill.documents if d.get("content_type") == PDF), None)
+        if pdf is None:
+            st.caption("This bill has no PDF to show.")
+            return
+        try:
+            content = read_document(str(pdf["file_url"]))
+        except NotFoundError:
+            st.warning("The document is no longer in the storage.", icon=":material/scan_delete:")
+            return
+        st.pdf(content, height=PREVIEW_HEIGHT, key=f"pdf-{bill.id}")
+
+
+def bills_frame(bills: Sequence[Bill], run_id: int) -> pd.DataFrame:
+    """One row a bill, in the order given; `document` and `data` are addresses of this site."""
+    rows: list[dict[str, Any]] = [
+        {
+            "username": bill.username,
+            "number": bill.number or bill.bill_key,
+            "issued_on": bill.issued_on,
+            "due_on": bill.due_on,
+            "amount": float(bill.amount) if bill.amount is not None else None,
+            "currency": bill.currency or "",
+            "portal_status": bill.portal_status or "",
+            "new": "new" if bill.first_seen_run == run_id else "",
+            "document": f"/files/bills/{bill.id}/0" if bill.documents else None,
+            "data": f"/files/bills/{bill.id}/1" if len(bill.documents) > 1 else None,
+        }
+        for bill in bills
+    ]
+    return pd.DataFrame(rows)
+
+
+def bills_csv(bills: Sequence[Bill]) -> bytes:
+    """The bills for a spreadsheet: UTF-8 with BOM; text that a spreadsheet would run as a formula is quoted."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["account", "number", "issued_on", "due_on", "amount", "currency", "status", "document"])
+    for bill in bills:
+        name = bill.documents[0].get("file_name", "") if bill.documents else ""
+        texts = [bill.username, bill.number or bill.bill_key]
+        tail = [bill.currency, bill.portal_status, name]
+        writer.writerow(
+            [*map(_inert, texts), bill.issued_on or "", bill.due_on or "", bill.amount or "", *map(_inert, tail)]
+        )
+    return out.getvalue().encode("utf-8-sig")
+
+
+def read_document(file_url: str) -> bytes:
+    """A stored document, whole; its size was capped when it was stored. Raises NotFoundError."""
+    document = open_document(get_settings().effective_storage_url, file_url)
+    return b"".join(document.chunks)
+
+
+def _inert(text: str | None) -> str:
+    value = text or ""
+    return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+
+
+def _plain(text: str) -> str:
+    """The text without Markdown meaning."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]<>()#+-.!|$~:" else c for c in text)

@@ -1,0 +1,113 @@
+"""Dialogs of the Job page: edit, replace accounts, delete."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from db.encryption import open_secret_box
+from db.engine import transaction
+from db.errors import PunctualError
+from db.jobs import Schedule, delete_job, get_job, update_accounts, update_job, update_schedule
+from db.models import Job
+from db.viewers import Viewer
+from portal_import.job_draft import check_job_urls, check_name, new_accounts
+from portal_import.url_templates import portal_host
+from settings import get_settings
+from ui.accounts_upload import render_accounts_upload
+from ui.schedule_editor import render_schedule_editor
+
+
+@st.dialog("Edit job", width="large")
+def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...]) -> None:
+    """Name, addresses and schedule; nothing runs because of an edit."""
+    key = f"edit-{job.id}-{job.version}"
+    name = st.text_input("Name", value=job.name, max_chars=120, key=f"{key}-name")
+    login_url = st.text_input("Login URL", value=job.login_url, key=f"{key}-login")
+    billing_url = st.text_input("Billing URL", value=job.billing_url, key=f"{key}-billing")
+    schedule, problem = render_schedule_editor(key, zone, job)
+    if not st.button("Save changes", type="primary", key=f"{key}-save"):
+        return
+    problems = check_name(name.strip()) | check_job_urls(login_url, billing_url, columns)
+    if problem is not None:
+        problems["schedule"] = problem
+    if problems:
+        st.error("Not saved. " + " ".join(f"{why}." for why in problems.values()), icon=":material/error:")
+        return
+    try:
+        _save(viewer, job, name.strip(), login_url.strip(), billing_url.strip(), schedule)
+    except PunctualError as error:
+        st.error(f"Not saved: {error}", icon=":material/error:")
+        return
+    st.rerun()
+
+
+@st.dialog("Replace accounts", width="large")
+def replace_accounts(viewer: Viewer, job: Job) -> None:
+    """Another CSV for the job; accounts that stay keep their history."""
+    st.caption("Accounts are matched by user name. Those that are not in the new file are removed from the job.")
+    _, accounts = render_accounts_upload(f"replace-{job.id}")
+    if accounts is None or not st.button("Replace accounts", type="primary"):
+        return
+    problems = check_job_urls(job.login_url, job.billing_url, accounts.extra_columns)
+    if problems:
+        st.error("Not replaced. " + " ".join(f"{why}." for why in problems.values()), icon=":material/error:")
+        return
+    try:
+        with transaction() as session:
+            box = open_secret_box(get_settings())
+            changes = update_accounts(session, viewer, job.id, new_accounts(accounts), box, now=datetime.now(UTC))
+    except PunctualError as error:
+        st.error(f"Not replaced: {error}", icon=":material/error:")
+        return
+    st.session_state["job-message"] = (
+        f"Accounts replaced: {changes.added} added, {changes.changed} with another password, "
+        f"{changes.removed} removed, {changes.unchanged} unchanged."
+    )
+    st.rerun()
+
+
+@st.dialog("Delete job")
+def confirm_delete(viewer: Viewer, job: Job) -> None:
+    """Asks once more, saying what goes."""
+    st.markdown(
+        f"**{job.name}** goes with its {job.accounts_count:,} accounts, its runs and the list of its bills. "
+        "This cannot be undone."
+    )
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button("Keep it"):
+            st.rerun()
+        if st.button("Delete job", type="primary", icon=":material/delete:"):
+            try:
+                with transaction() as session:
+                    delete_job(session, viewer, job.id)
+            except PunctualError as error:
+                st.error(f"Not deleted: {error}", icon=":material/error:")
+                return
+            st.switch_page("pages/jobs.py")
+
+
+def _save(viewer: Viewer, job: Job, name: str, login_url: str, billing_url: str, schedule: Schedule | None) -> None:
+    now = datetime.now(UTC)
+    host = portal_host(login_url)
+    with transaction() as session:
+        current = get_job(session, viewer, job.id)
+        update_job(
+            session,
+            viewer,
+            job.id,
+            now=now,
+            name=name,
+            login_url=login_url,
+            billing_url=billing_url,
+            portal_host=host if host != portal_host(current.login_url) else None,
+            expected_version=job.version,
+        )
+        if schedule != _stored_schedule(job):
+            update_schedule(session, viewer, job.id, schedule, now=now)
+
+
+def _stored_schedule(job: Job) -> Schedule | None:
+    if not job.is_scheduled or job.schedule_type is None:
+        return None
+    return Schedule(job.schedule_type, job.schedule_config or {}, job.time_zone)

@@ -1,0 +1,72 @@
+"""The schedule table: jobs as a pandas frame, and as people see it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import streamlit as st
+
+from db.models import Job
+from ui.moments import both
+from ui.outcomes import JOB_LOOKS, RUN_LOOKS, pill_column
+from ui.schedule_editor import describe_job_schedule
+
+PHONE_COLUMNS = ("name", "status", "next_run")
+
+
+def jobs_frame(jobs: Sequence[Job], zone: ZoneInfo, now: datetime, owners: dict[str, str]) -> pd.DataFrame:
+    """One row a job, in the order given. Times are words in the zone; `owner` only where owners are known."""
+    rows: list[dict[str, Any]] = []
+    for job in jobs:
+        row: dict[str, Any] = {
+            "name": job.name,
+            "badge": "📅" if job.is_scheduled else "",
+            "schedule": describe_job_schedule(job, viewer_zone=zone),
+            "next_run": _next_run(job, zone, now),
+            "last_run": both(job.last_run_at, zone, now),
+            "status": [JOB_LOOKS[job.status].pill],
+            "last_outcome": [RUN_LOOKS[job.last_outcome].pill] if job.last_outcome else [],
+            "accounts": job.accounts_count,
+        }
+        if owners:
+            row["owner"] = owners.get(job.user_id, "–")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, key: str) -> Job | None:
+    """The table; returns the job whose name was pressed."""
+    order = PHONE_COLUMNS if phone else tuple(frame.columns)
+    column = st.column_config
+    pressed = f"{key}-open"
+    st.dataframe(
+        frame,
+        key=key,
+        hide_index=True,
+        height="content",
+        row_height=40,
+        column_order=order,
+        column_config={
+            "name": column.ButtonColumn(
+                "Name", type="tertiary", alignment="left", pinned=not phone, key=pressed, help="Open the job"
+            ),
+            "badge": column.TextColumn("📅", width=40, alignment="center", help="Runs by itself"),
+            "schedule": column.TextColumn("Schedule"),
+            "next_run": column.TextColumn("Next run"),
+            "last_run": column.TextColumn("Last run"),
+            "status": pill_column("Status", JOB_LOOKS.values()),
+            "last_outcome": pill_column("Last outcome", RUN_LOOKS.values()),
+            "accounts": column.NumberColumn("Accounts", format="localized"),
+            "owner": column.TextColumn("Owner"),
+        },
+    )
+    click = st.session_state.get(pressed)
+    return jobs[click.row] if click is not None and click.row < len(jobs) else None
+
+
+def _next_run(job: Job, zone: ZoneInfo, now: datetime) -> str:
+    if job.is_scheduled and job.paused_at is not None:
+        return "Paused"
+    return both(job.next_run, zone, now) if job.is_scheduled else "–"

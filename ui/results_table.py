@@ -1,0 +1,84 @@
+"""What happened to each account of a run, and the run's log."""
+
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import streamlit as st
+
+from db.models import SUCCEEDED_RESULTS, LogLevel, Result, RunLogLine
+from ui.moments import duration
+from ui.outcomes import RESULT_LOOKS, pill_column
+from ui.shell import is_phone
+
+PHONE_COLUMNS = ("username", "status")
+LEVEL_SIGNS = {LogLevel.INFO: "", LogLevel.WARNING: "!", LogLevel.ERROR: "✕"}
+
+
+def render_results(results: Sequence[Result], *, waits: bool) -> None:
+    """The accounts' results: those that failed first, each with its cause and what helps."""
+    if not results:
+        st.caption("No account is done yet." if waits else "No account was tried.")
+        return
+    ordered = sorted(results, key=lambda r: (r.status in SUCCEEDED_RESULTS, r.row_number or 0))
+    column = st.column_config
+    frame = pd.DataFrame(
+        [
+            {
+                "username": result.username,
+                "status": [RESULT_LOOKS[result.status].pill],
+                "bills": result.bills_seen,
+                "new": result.bills_new,
+                "retries": result.retry_attempts,
+                "took": duration(
+                    result.finished_at - result.started_at if result.finished_at and result.started_at else None
+                ),
+                "error": result.error or "",
+                "advice": RESULT_LOOKS[result.status].advice if result.status not in SUCCEEDED_RESULTS else "",
+            }
+            for result in ordered
+        ]
+    )
+    st.dataframe(
+        frame,
+        key="run-results",
+        hide_index=True,
+        height="content" if len(frame) <= 25 else 900,
+        column_order=PHONE_COLUMNS if is_phone() else tuple(frame.columns),
+        column_config={
+            "username": column.TextColumn("Account", pinned=not is_phone()),
+            "status": pill_column("Result", RESULT_LOOKS.values()),
+            "bills": column.NumberColumn("Bills", width=60),
+            "new": column.NumberColumn("New", width=60, help="Bills that no earlier run had seen"),
+            "retries": column.NumberColumn(
+                "Retries", width=70, help="Requests repeated after a passing portal error; sign-ins never are"
+            ),
+            "took": column.TextColumn("Took", width=80, alignment="right"),
+            "error": column.TextColumn("What happened", width="large"),
+            "advice": column.TextColumn("What helps", width="large"),
+        },
+    )
+    if is_phone():
+        _render_failures_as_text(ordered)
+
+
+def render_log(lines: Sequence[RunLogLine], zone: ZoneInfo) -> None:
+    """The newest lines, oldest first."""
+    if not lines:
+        st.caption("Nothing logged yet.")
+        return
+    text = "\n".join(
+        f"{line.at.astimezone(zone):%H:%M:%S}  {LEVEL_SIGNS[LogLevel(line.level)]:1}  {line.message}" for line in lines
+    )
+    st.code(text, language=None, height=420, wrap_lines=True)
+    st.caption(f"Times in {zone.key}. The newest {len(lines)} lines; the API gives all of them.")
+
+
+def _render_failures_as_text(results: Sequence[Result]) -> None:
+    for result in results:
+        if result.status not in SUCCEEDED_RESULTS:
+            look = RESULT_LOOKS[result.status]
+            with st.container(border=True):
+                st.badge(look.label, icon=look.icon, color=look.colour)
+                st.text(f"{result.username}\n{result.error or ''}")
+                st.caption(look.advice)

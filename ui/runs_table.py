@@ -1,0 +1,83 @@
+"""The table of a job's runs."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import streamlit as st
+
+from db.models import Run, RunTrigger
+from ui.moments import both, duration, exact
+from ui.outcomes import RUN_LOOKS, TRIGGER_WORDS, pill_column
+
+PHONE_COLUMNS = ("when", "status", "accounts")
+
+
+def runs_frame(runs: Sequence[Run], zone: ZoneInfo, now: datetime) -> pd.DataFrame:
+    """One row a run, in the order given."""
+    return pd.DataFrame(
+        [
+            {
+                "when": exact(run.started_at or run.scheduled_for or run.queued_at, zone, now),
+                "status": [RUN_LOOKS[run.status].pill],
+                "trigger": TRIGGER_WORDS[run.trigger],
+                "accounts": f"{run.accounts_succeeded} of {run.accounts_total}" if run.accounts_total else "–",
+                "duration": duration(run_duration(run, now)),
+                "lateness": lateness(run),
+                "reason": run.reason or "",
+            }
+            for run in runs
+        ]
+    )
+
+
+def render_runs_table(runs: Sequence[Run], frame: pd.DataFrame, *, phone: bool, key: str) -> Run | None:
+    """The table; returns the run whose time was pressed."""
+    column = st.column_config
+    pressed = f"{key}-open"
+    st.dataframe(
+        frame,
+        key=key,
+        hide_index=True,
+        height="content",
+        row_height=38,
+        column_order=PHONE_COLUMNS if phone else tuple(frame.columns),
+        column_config={
+            "when": column.ButtonColumn(
+                "Run", type="tertiary", alignment="left", pinned=not phone, key=pressed, help="Open the run"
+            ),
+            "status": pill_column("Status", RUN_LOOKS.values()),
+            "trigger": column.TextColumn("Started by"),
+            "accounts": column.TextColumn("Succeeded", alignment="right"),
+            "duration": column.TextColumn("Took", alignment="right"),
+            "lateness": column.TextColumn("Late by", alignment="right", help="From due to started"),
+            "reason": column.TextColumn("Why", width="large"),
+        },
+    )
+    click = st.session_state.get(pressed)
+    return runs[click.row] if click is not None and click.row < len(runs) else None
+
+
+def run_duration(run: Run, now: datetime) -> timedelta | None:
+    """How long the run took, or has taken so far; None before it starts."""
+    return (run.finished_at or now) - run.started_at if run.started_at is not None else None
+
+
+def lateness(run: Run) -> str:
+    """From due to started, in words; a dash when it does not apply."""
+    if run.trigger != RunTrigger.SCHEDULE or run.scheduled_for is None or run.started_at is None:
+        return "–"
+    return duration(run.started_at - run.scheduled_for)
+
+
+def describe_run(run: Run, zone: ZoneInfo, now: datetime) -> str:
+    """When the run was due, started and ended, in a sentence."""
+    parts = [TRIGGER_WORDS[run.trigger]]
+    if run.scheduled_for is not None:
+        parts.append(f"due {exact(run.scheduled_for, zone, now)}")
+    if run.started_at is not None:
+        parts.append(f"started {both(run.started_at, zone, now)}")
+    if run.attempt > 1:
+        parts.append(f"attempt {run.attempt}")
+    return " · ".join(parts)

@@ -1,0 +1,74 @@
+"""What surrounds every page: title row, navigation helpers, the scheduler's sign of life, the account menu."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from db.engine import transaction
+from db.instances import SchedulerHealth, get_scheduler_health
+from db.viewers import Viewer
+from recurrence import time_zones
+from ui.moments import exact, relative
+
+STYLE = """
+<style>
+.stMainBlockContainer {padding-top: 2.25rem; padding-bottom: 3rem; max-width: 84rem;}
+[data-testid="stSidebarUserContent"] {padding-bottom: 1rem;}
+[data-testid="stMetricValue"] {font-size: 1.35rem;}
+[data-testid="stHeadingWithActionElements"] h1 {padding: 0.15rem 0;}
+.st-key-scheduler-line p {font-size: 0.86rem; line-height: 1.35;}
+@media (max-width: 640px) {
+  .stMainBlockContainer {padding: 3.25rem 1rem 3rem;}
+  [data-testid="stMetricValue"] {font-size: 1.1rem;}
+  .st-key-facts [data-testid="stColumn"] {min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem);}
+}
+</style>
+"""
+
+
+def viewer_zone(viewer: Viewer) -> ZoneInfo:
+    """The zone in which this person reads times: their own choice, else the browser's."""
+    name = viewer.time_zone or st.context.timezone or "UTC"
+    return ZoneInfo(name if name in time_zones() else "UTC")
+
+
+def is_phone() -> bool:
+    """Whether the browser says that it runs on a phone: tables then show fewer columns."""
+    return "Mobi" in (st.context.headers.get("User-Agent") or "")
+
+
+def render_sidebar(viewer: Viewer) -> None:
+    """Scheduler line and account menu, under the navigation."""
+    with st.sidebar:
+        render_scheduler_line(viewer_zone(viewer))
+        with st.popover(viewer.name, icon=":material/account_circle:", width="stretch"):
+            st.caption(f"Signed in as **{viewer.username}** · {viewer.role}")
+            st.link_button("Time zone and password", "/account/password", icon=":material/settings:", width="stretch")
+            st.link_button("Sign out", "/account/logout", icon=":material/logout:", width="stretch")
+
+
+@st.fragment(run_every=10)
+def render_scheduler_line(zone: ZoneInfo) -> None:
+    """Whether schedules are being fired, and when the last pass was."""
+    now = datetime.now(UTC)
+    with st.container(key="scheduler-line"):
+        st.markdown(scheduler_words(load_scheduler_health(), zone, now))
+
+
+def scheduler_words(health: SchedulerHealth, zone: ZoneInfo, now: datetime) -> str:
+    """The scheduler's state in one line of Markdown."""
+    if health.is_firing and health.last_fire_at is not None:
+        ago = relative(health.last_fire_at, now)
+        return f":green[●] Scheduler: firing on time, last pass {'just now' if ago == 'now' else ago}"
+    if health.overdue_jobs and health.instances:
+        return f":orange[●] Scheduler: behind, {health.overdue_jobs} schedules overdue"
+    if health.last_fire_at is None:
+        return ":red[●] Scheduler: not running, nothing will start by itself"
+    return f":red[●] Scheduler: not running since {exact(health.last_fire_at, zone, now)}"
+
+
+def load_scheduler_health() -> SchedulerHealth:
+    """The scheduler's progress as the database knows it."""
+    with transaction() as session:
+        return get_scheduler_health(session, datetime.now(UTC))
