@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from cron_descriptor import Options, get_description
+from cron_descriptor import Options, get_description  # pyright: ignore[reportMissingTypeStubs]
 
 from recurrence.cron_syntax import DAY, MONTH, WEEKDAY
 from recurrence.rules import Rule
