@@ -21,7 +21,7 @@ from sqlalchemy import URL
 
 from db.embedded import attach_server, detach_server
 from db.engine import create_database_engine, normalise_url
-from db.models import Base
+from db.migrate import upgrade
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps files in memory
 STOP_DEADLINE_SECONDS = 10
@@ -127,7 +127,7 @@ def shared_server(given_url: str | None, run: str, worker: str) -> Iterator[Test
 
 def create_tables(url: URL) -> None:
     engine = create_database_engine(url, application="tests")
-    Base.metadata.create_all(engine)
+    upgrade(engine)
     engine.dispose()
 
 
