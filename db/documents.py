@@ -63,9 +63,8 @@ def get_bill_document(session: Session, viewer: Viewer, bill_id: int, index: int
 def open_document(storage_url: str, file_url: str) -> OpenDocument:
     """Open a stored document. Raises NotFoundError when it is gone or its address is none of the storage's."""
     key = document_key(storage_url, file_url)
-    filesystem: Any
-    root: str
-    filesystem, root = fsspec.url_to_fs(storage_url)  # pyright: ignore[reportUnknownMemberType]
+    located: Any = fsspec.url_to_fs(storage_url)  # pyright: ignore[reportUnknownMemberType]
+    filesystem, root = located
     try:
         file: Any = filesystem.open(posixpath.join(root, key), "rb")
     except (FileNotFoundError, IsADirectoryError):

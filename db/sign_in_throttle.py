@@ -19,6 +19,8 @@ FAILURES_PER_ADDRESS = 50
 FIRST_WAIT = timedelta(seconds=30)
 MAX_USERNAME_LENGTH = 254
 
+_LOCK_SEED = 0x516E1  # keeps these advisory locks apart from others
+
 
 class TooManyAttemptsError(PunctualError):
     """Too many wrong sign-ins for this username or from this address; try again after a wait."""
@@ -45,6 +47,11 @@ def check_sign_in_allowed(session: Session, username: str, ip: str, now: datetim
     )
     if free_at > now:
         raise TooManyAttemptsError(math.ceil((free_at - now).total_seconds()))
+
+
+def lock_sign_in_attempts(session: Session, username: str) -> None:
+    """Let sign-ins of this username be judged one at a time, until the transaction ends."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(normalise_username(username), _LOCK_SEED))))
 
 
 def record_sign_in_failure(session: Session, username: str, ip: str, now: datetime) -> None:

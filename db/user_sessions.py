@@ -88,7 +88,7 @@ def purge_sessions(session: Session, now: datetime) -> int:
 
 def hash_token(token: str) -> str:
     """What is stored of a token: a random one of 256 bits needs no salt and no slow hash."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _is_live(now: datetime) -> list[ColumnElement[bool]]:

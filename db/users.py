@@ -1,10 +1,11 @@
 """Users: creating them, signing in by password, and what ends their sessions."""
 
 import unicodedata
+from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import available_timezones
 
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,6 +19,7 @@ from db.sign_in_throttle import (
     check_sign_in_allowed,
     clear_sign_in_failures,
     is_storable,
+    lock_sign_in_attempts,
     record_sign_in_failure,
 )
 from db.user_sessions import revoke_user_sessions
@@ -109,16 +111,13 @@ def authenticate_user(session: Session, username: str, password: str, ip: str, n
     """The active user with this password, whose sign-in is noted in `session`.
 
     Raises InvalidCredentialsError, the same and after the same time for an unknown or deactivated user as
-    for a wrong password, and TooManyAttemptsError.
+    for a wrong password, and TooManyAttemptsError. Both outlive a rollback of `session`: what is counted is
+    counted in transactions of its own, and no connection is held while hashing.
     """
-    user = find_user(session, username)
-    checked_hash = user.password_hash if user is not None and user.is_active else None
-    _check_password(session, username, password, checked_hash, ip, now)
-    if user is None:
-        raise InvalidCredentialsError
+    checked = _check_password(session.get_bind().engine, username, password, ip, now)
     # Locked, so that a password change or deactivation ends this sign-in too, whichever comes first.
-    session.refresh(user, with_for_update={"key_share": True})
-    if not user.is_active or user.password_hash != checked_hash:
+    user = session.get(User, checked.user_id, with_for_update={"key_share": True}, populate_existing=True)
+    if user is None or not user.is_active or user.password_hash != checked.password_hash:
         raise InvalidCredentialsError
     clear_sign_in_failures(session, username)
     user.last_login_at = now
@@ -140,8 +139,11 @@ def change_password(
 
     Raises InvalidCredentialsError when `current` is wrong, TooManyAttemptsError, UnusablePasswordError.
     """
+    engine = session.get_bind().engine
+    with transaction(engine) as own:
+        username = get_user(own, user_id).username
+    _check_password(engine, username, current, ip, now)
     user = get_user(session, user_id)
-    _check_password(session, user.username, current, user.password_hash, ip, now)
     _set_password(session, user, new, now, keep_token)
     record_audit(session, user_id, "password changed", f"user {user.username}")
 
@@ -215,22 +217,31 @@ def ensure_admin(session: Session, username: str, password: str | None) -> str |
     return generated
 
 
-def _check_password(
-    session: Session, username: str, password: str, password_hash: str | None, ip: str, now: datetime
-) -> None:
-    """Raise unless the password is right and was not tried too often.
+@dataclass(frozen=True)
+class _CheckedPassword:
+    user_id: str
+    password_hash: str
 
-    A refusal is counted in a transaction of its own, so it counts even though the error makes the caller
-    roll back. The limit is looked at again after the slow check: of guesses sent in parallel only as many
-    are answered as would be one after the other.
+
+def _check_password(engine: Engine, username: str, password: str, ip: str, now: datetime) -> _CheckedPassword:
+    """Whose password this is. Raises unless it is right, the user active, and it was not tried too often.
+
+    The limit is looked at again after the slow check, one sign-in of a username at a time: of guesses sent in
+    parallel no more are answered than of guesses in a row.
     """
-    check_sign_in_allowed(session, username, ip, now)
+    with transaction(engine) as before:
+        check_sign_in_allowed(before, username, ip, now)
+        user = find_user(before, username)
+    password_hash = user.password_hash if user is not None and user.is_active else None
     matches = verify_password(password, password_hash)
-    check_sign_in_allowed(session, username, ip, now)
-    if not matches:
-        with transaction(session.get_bind().engine) as own:
-            record_sign_in_failure(own, username, ip, now)
+    with transaction(engine) as after:
+        lock_sign_in_attempts(after, username)
+        check_sign_in_allowed(after, username, ip, now)
+        if not matches:
+            record_sign_in_failure(after, username, ip, now)
+    if not matches or user is None:
         raise InvalidCredentialsError
+    return _CheckedPassword(user.id, user.password_hash)
 
 
 def _set_password(session: Session, user: User, new: str, now: datetime, keep_token: str | None) -> None:

@@ -40,8 +40,8 @@ def password_problem(password: str) -> str | None:
         return f"A password has at most {MAX_PASSWORD_BYTES} bytes; letters outside English count for several."
     if len(password) >= LONG_PASSWORD:
         return None
-    lacks = [line.strip() for line in _validator().diagnose_password(password).split("\n\n")[1:] if line.strip()]
-    return f"The password must: {'; '.join(map(_uncapitalised, lacks))}." if lacks else None
+    missing = [line.strip() for line in _validator().diagnose_password(password).split("\n\n")[1:] if line.strip()]
+    return f"The new password needs {', '.join(map(_as_noun, missing))}." if missing else None
 
 
 def new_password_problem(new: str, repeated: str, *, current: str) -> str | None:
@@ -53,9 +53,9 @@ def new_password_problem(new: str, repeated: str, *, current: str) -> str | None
     return password_problem(new)
 
 
-def _uncapitalised(line: str) -> str:
-    line = line[0].lower() + line[1:]
-    return f"be {line}" if line.startswith("between") else line
+def _as_noun(requirement: str) -> str:
+    """`Contain at least one digit` and `Between 8 and 20 characters long`, to follow "needs"."""
+    return requirement.removeprefix("Contain at least ").removesuffix(" long").replace("Between", "between", 1)
 
 
 @lru_cache(maxsize=1)

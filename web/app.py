@@ -24,19 +24,23 @@ from web.files import FILE_ROUTES  # noqa: E402
 from web.security_headers import SecurityHeaders  # noqa: E402
 from web.session_gate import SessionGate  # noqa: E402
 
-api = build_api()
+
+def build_app(script: Path) -> st.App:
+    """The whole web process around a UI script."""
+    api = build_api()
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[dict[str, Any] | None]:
+        """The API's start and end, inside Streamlit's."""
+        async with api.router.lifespan_context(api) as state:
+            yield dict(state) if state else None
+
+    return st.App(
+        script,
+        routes=[Mount("/api", api), *ACCOUNT_ROUTES, *FILE_ROUTES],
+        middleware=[Middleware(SecurityHeaders), Middleware(SessionGate)],
+        lifespan=lifespan,
+    )
 
 
-@asynccontextmanager
-async def lifespan(app: object) -> AsyncIterator[dict[str, Any] | None]:
-    """The API's start and end, inside Streamlit's."""
-    async with api.router.lifespan_context(api) as state:
-        yield dict(state) if state else None
-
-
-app = st.App(
-    PROJECT_ROOT / "streamlit_app.py",
-    routes=[Mount("/api", api), *ACCOUNT_ROUTES, *FILE_ROUTES],
-    middleware=[Middleware(SecurityHeaders), Middleware(SessionGate)],
-    lifespan=lifespan,
-)
+app = build_app(PROJECT_ROOT / "streamlit_app.py")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
@@ -145,6 +145,10 @@ def reload_message() -> bytes:
 def _sign_in_first(scope: Scope) -> Response:
     if scope["type"] == "http" and _wants_page(scope):
         return RedirectResponse(sign_in_address(scope), status_code=303, headers={"Cache-Control": "no-store"})
+    if scope["path"].startswith("/_stcore/"):
+        # Streamlit's page shows this text to a person when it comes back after its session ended.
+        text = "Your session has ended. Reload this page to sign in again."
+        return PlainTextResponse(text, status_code=401, headers={"Cache-Control": "no-store"})
     return JSONResponse({"error": "sign in first"}, status_code=401, headers={"Cache-Control": "no-store"})
 
 
