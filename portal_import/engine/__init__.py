@@ -1,0 +1,1 @@
+"""Visits portals: signs in, reads the billing page, downloads the documents. Knows no database."""

@@ -1,0 +1,248 @@
+"""HTTP for one account: its own cookie jar, capped reads, bounded redirects, repeated GETs.
+
+A GET may be repeated; a POST carries the password and is sent exactly once, whatever happens to it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from db.models import LogLevel
+from portal_import.engine.addresses import origin, resolve, show
+from portal_import.engine.errors import PassingError, VisitError, describe_status, explain_request_error
+from portal_import.engine.page import Page, decode_page
+from portal_import.engine.submission import Submission
+from portal_import.outcomes import Limits
+from settings import VERSION
+
+USER_AGENT = f"Punctual/{VERSION} (scheduled bill import)"
+PASSING_STATUSES = frozenset({429, 502, 503, 504})
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+FIRST_RETRY_SECONDS = 1.0
+CHUNK_BYTES = 64 * 1024
+# Portals behind large single sign-on systems send headers beyond aiohttp's 8 kB.
+MAX_HEADER_BYTES = 64 * 1024
+
+T = TypeVar("T")
+Report = Callable[[LogLevel, str], None]
+Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
+PAGE_HEADERS = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.5", "Accept-Language": "en,*;q=0.5"}
+# Asking for no compression makes Content-Length the size of the file itself.
+FILE_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
+
+
+@dataclass(frozen=True)
+class _Redirect:
+    url: str
+
+
+class PortalClient:
+    """What one account sends to its portal. `retry_attempts` counts the GETs that were repeated."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        report: Report,
+        before_request: Callable[[], Awaitable[None]],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self.retry_attempts = 0
+        self._limits = limits
+        self._report = report
+        self._before_request = before_request
+        self._sleep = sleep
+        # unsafe: hosts that are IP addresses may set cookies too. Values go back as they came.
+        self._jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
+        self._session = self._make_session(aiohttp.TCPConnector())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def get_page(self, url: str, *, referer: str | None = None) -> Page:
+        """The page at `url`, after redirects, whatever its status but the passing ones.
+
+        Raises VisitError when there is none.
+        """
+        return await self.get(url, self._read_page, referer=referer, headers=PAGE_HEADERS)
+
+    async def get(
+        self, url: str, read: Reader[T], *, referer: str | None = None, headers: dict[str, str] = FILE_HEADERS
+    ) -> T:
+        """What `read` makes of the answer at `url`, after redirects. Raises VisitError.
+
+        `read` is called again for each repetition, so it must be able to start anew.
+        """
+        seen: set[object] = set()
+        for _ in range(self._limits.max_redirects + 1):
+            # A portal may send a visitor back to the same URL once it has set a cookie: that is no loop.
+            state = (url, frozenset((morsel.key, morsel["domain"], morsel.value) for morsel in self._jar))
+            if state in seen:
+                raise VisitError("the portal redirects in a circle", detail=f"redirected to {show(url)} again")
+            seen.add(state)
+            found = await self._get_with_retries(url, read, _with_referer(headers, url, referer))
+            if not isinstance(found, _Redirect):
+                return found
+            url = found.url
+        raise VisitError(
+            f"the portal redirected more than {self._limits.max_redirects} times", detail=f"last to {show(url)}"
+        )
+
+    async def post_once(self, submission: Submission, *, referer: str) -> Page | str:
+        """Send the form and return its answer, or the URL that the answer redirects to. Never repeated."""
+        scheme, host, port = origin(referer)
+        named_port = "" if port in (80, 443) else f":{port}"
+        headers = PAGE_HEADERS | {
+            "Content-Type": submission.content_type,
+            "Origin": f"{scheme}://{f'[{host}]' if ':' in host else host}{named_port}",
+        }
+        # A connection kept open since the sign-in page may be closed by the portal at this very moment,
+        # and then nobody knows whether the form arrived. A new connection has no such past.
+        session = self._make_session(aiohttp.TCPConnector(force_close=True))
+        async with (
+            session,
+            self._send(
+                session, "POST", submission.url, _with_referer(headers, submission.url, referer), submission.body
+            ) as response,
+        ):
+            if response.status in (307, 308):
+                raise VisitError(
+                    "the portal asked for the password to be sent a second time, to another address",
+                    detail=f"{describe_status(response.status)} to the sign-in form",
+                )
+            if response.status in REDIRECT_STATUSES:
+                return _redirect_target(response)
+            return await self._read_page(response)
+
+    async def _get_with_retries(self, url: str, read: Reader[T], headers: dict[str, str]) -> T | _Redirect:
+        attempt = 0
+        while True:
+            try:
+                return await self._get_once(url, read, headers)
+            except PassingError as error:
+                if attempt == self._limits.max_retries:
+                    raise
+                wait = self._seconds_before_retry(error, attempt)
+                self._report(LogLevel.WARNING, f"{error}; trying again in {wait:.0f} seconds")
+                await self._sleep(wait)
+            attempt += 1
+            self.retry_attempts += 1
+
+    def _seconds_before_retry(self, error: PassingError, attempt: int) -> float:
+        limit = self._limits.max_retry_wait_seconds
+        if error.wait_seconds is None:
+            return min(FIRST_RETRY_SECONDS * 2**attempt, limit)
+        if error.wait_seconds > limit:
+            # Coming back sooner than asked would be impolite, and most likely in vain.
+            message = f"{error} and asked to come back in {error.wait_seconds:.0f} seconds"
+            raise VisitError(message, detail=error.detail) from error
+        return error.wait_seconds
+
+    async def _get_once(self, url: str, read: Reader[T], headers: dict[str, str]) -> T | _Redirect:
+        async with self._send(self._session, "GET", url, headers) as response:
+            if response.status in REDIRECT_STATUSES:
+                return _Redirect(_redirect_target(response))
+            if response.status in PASSING_STATUSES:
+                raise PassingError(
+                    f"the portal answered {describe_status(response.status)}",
+                    detail=f"GET {show(url)}: {describe_status(response.status)}",
+                    wait_seconds=_retry_after_seconds(response),
+                )
+            return await read(response)
+
+    @asynccontextmanager
+    async def _send(
+        self, session: aiohttp.ClientSession, method: str, url: str, headers: dict[str, str], body: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send one request and yield its answer, aiohttp's exceptions turned into VisitErrors."""
+        await self._before_request()
+        try:
+            address = _parse_url(url)
+            async with session.request(method, address, headers=headers, data=body, allow_redirects=False) as response:
+                try:
+                    yield response
+                finally:
+                    # An answer that was not read to its end is hung up on, never drained.
+                    if not response.content.at_eof():
+                        response.close()
+        except (aiohttp.ClientError, OSError) as error:
+            raise explain_request_error(error, self._limits.request_timeout_seconds) from error
+
+    async def _read_page(self, response: aiohttp.ClientResponse) -> Page:
+        limit = self._limits.max_page_bytes
+        body = bytearray()
+        async with asyncio.timeout(self._limits.request_timeout_seconds):
+            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                body += chunk
+                if len(body) > limit:
+                    raise VisitError(f"the page is larger than {limit:,} bytes", detail=show(str(response.url)))
+        content_type = response.headers.get("Content-Type", "")
+        return decode_page(str(response.url), response.status, content_type, bytes(body))
+
+    def _make_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        seconds = self._limits.request_timeout_seconds
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=self._jar,
+            headers={"User-Agent": USER_AGENT},
+            # Between two reads, not for the whole answer: a large file may take its time.
+            timeout=aiohttp.ClientTimeout(total=None, connect=seconds, sock_connect=seconds, sock_read=seconds),
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+        )
+
+
+def _with_referer(headers: dict[str, str], url: str, referer: str | None) -> dict[str, str]:
+    """As browsers do by default: the full page address within an origin, nothing to others."""
+    if referer is None or origin(url) != origin(referer):
+        return headers
+    return headers | {"Referer": referer}
+
+
+def _parse_url(url: str) -> URL:
+    try:
+        return URL(url, encoded=True)
+    except ValueError as error:
+        raise VisitError("an address that the portal gave is not valid", detail=show(url)) from error
+
+
+def _redirect_target(response: aiohttp.ClientResponse) -> str:
+    location = response.headers.get("Location", "")
+    url = resolve(str(response.url), location) if location else None
+    if url is None:
+        found = "without an address" if not location else "to something that is no web address"
+        raise VisitError(f"the portal redirected {found}", detail=describe_status(response.status))
+    return url
+
+
+def _retry_after_seconds(response: aiohttp.ClientResponse) -> float | None:
+    """Retry-After in seconds (RFC 9110, 10.2.3). Dates are read against the portal's own clock if it shows it."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:12])
+    until = _parse_http_date(value)
+    if until is None:
+        return None
+    now = _parse_http_date(response.headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, (until - now).total_seconds())
+
+
+def _parse_http_date(value: str) -> datetime | None:
+    try:
+        parsed = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

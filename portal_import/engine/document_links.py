@@ -1,0 +1,108 @@
+"""Tells which links of a billing page lead to documents."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from portal_import.engine.addresses import is_same_page, resolve
+from portal_import.engine.page import Element, Page, select, text_of
+
+DOCUMENT_EXTENSIONS = frozenset({"pdf", "csv", "xlsx", "xls", "xml", "ods", "zip", "tif", "tiff", "p7m", "edi"})
+_DOCUMENT_TYPES = re.compile(r"application/(pdf|zip|xml|vnd\.)|text/(csv|xml)", re.I)
+_EXTENSION = re.compile(r"\.([a-z0-9]{2,4})$", re.I)
+_QUERY_FORMAT = re.compile(r"(?:^|[&;])(?:format|type|output|ext|as)=(?:application/)?([a-z]{3,4})(?:&|;|$)", re.I)
+_DOWNLOAD_WORD = re.compile(
+    r"\b(pdf|csv|xlsx|excel|download|herunterladen|télécharger|telecharger|descargar|scarica)\b", re.I
+)
+_BILL_WORD = re.compile(
+    r"\b(invoice|bill|statement|credit.?note|receipt|\w*rechnung|beleg|gutschrift|facture|relevé|factura|recibo)s?\b",
+    re.I,
+)
+# Pages of actions and advice, and the small print that portals offer as PDF.
+_OTHER_WORD = re.compile(
+    r"\b(pay|payment|bezahlen|payer|pagar|delete|cancel|log.?out|sign.?out|abmelden|help|hilfe|faq|settings|contact"
+    r"|terms|conditions|agb|privacy|datenschutz\w*|impressum|imprint|legal|cookies?|policy|tariffs?|preisblatt"
+    r"|price.?list|brochure|guide|handbook|manual|understand\w*|how|sepa|mandate|form|app)\b",
+    re.I,
+)
+_SURROUNDINGS = frozenset({"nav", "header", "footer", "aside"})
+
+
+@dataclass(frozen=True)
+class DocumentLink:
+    """`is_certain` is False where only words hint at a document: such a link may lead to a page of details."""
+
+    url: str
+    is_certain: bool
+    name_hint: str | None = None
+
+
+def find_links(
+    page: Page, element: Element, link_selector: str | None, *, in_bill_row: bool
+) -> list[tuple[Element, DocumentLink]]:
+    """The document links inside an element, in order, the anchors they stand in beside them.
+
+    With a selector exactly what it picks; without one, links are judged by address, type and words, and
+    more generously inside a row of the bills table.
+    """
+    anchors = _picked(page, link_selector, element) if link_selector else element.iter("a")
+    found: list[tuple[Element, DocumentLink]] = []
+    for anchor in anchors:
+        url = resolve(page.base_url, anchor.get("href") or "") if (anchor.get("href") or "").strip("# ") else None
+        if url is None or (is_same_page(url, page.url) and not urlsplit(url).query):
+            continue
+        certain = True if link_selector else _judge(anchor, url, in_bill_row)
+        if certain is not None:
+            found.append((anchor, DocumentLink(url, certain, anchor.get("download") or None)))
+    return found
+
+
+def extension_of(url: str) -> str | None:
+    """The file extension of the URL's path, lower case, or of a `format=` in its query."""
+    parts = urlsplit(url)
+    match = _EXTENSION.search(unquote(parts.path)) or _EXTENSION.search(unquote(parts.query))
+    match = match or _QUERY_FORMAT.search(parts.query)
+    return match[1].lower() if match else None
+
+
+def _picked(page: Page, selector: str, inside: Element) -> Iterable[Element]:
+    seen: dict[Element, None] = {}
+    for element in select(page, selector):
+        anchors = [element] if element.get("href") else element.iter("a")
+        seen.update((anchor, None) for anchor in anchors if inside is page.root or inside in anchor.iterancestors())
+    return seen
+
+
+def _judge(anchor: Element, url: str, in_bill_row: bool) -> bool | None:
+    """Whether the link is a document: True, False for perhaps, None for no."""
+    words = " ".join(
+        filter(None, (text_of(anchor), anchor.get("title"), anchor.get("aria-label"), *_image_texts(anchor)))
+    )[:300]
+    path_words = re.sub(r"[/_.\-]+", " ", unquote(urlsplit(url).path))[:300]
+    if _is_in_surroundings(anchor):
+        return None
+    if _OTHER_WORD.search(words) and not _BILL_WORD.search(words):
+        return None
+    if anchor.get("download") is not None or _DOCUMENT_TYPES.match(anchor.get("type") or ""):
+        return True
+    if extension_of(url) in DOCUMENT_EXTENSIONS:
+        return None if not in_bill_row and _OTHER_WORD.search(path_words) else True
+    if _DOWNLOAD_WORD.search(words) and (in_bill_row or _BILL_WORD.search(f"{words} {path_words}")):
+        return True
+    if in_bill_row and (_BILL_WORD.search(f"{words} {path_words}") or _DOWNLOAD_WORD.search(path_words)):
+        return False
+    is_numbered_bill = _BILL_WORD.search(words) and any(char.isdigit() for char in words)
+    return False if is_numbered_bill and not _OTHER_WORD.search(words) else None
+
+
+def _image_texts(anchor: Element) -> list[str]:
+    return [image.get(key) or "" for image in anchor.iter("img", "svg", "i") for key in ("alt", "aria-label", "title")]
+
+
+def _is_in_surroundings(anchor: Element) -> bool:
+    return any(
+        outer.tag in _SURROUNDINGS or outer.get("role") in ("navigation", "banner", "contentinfo")
+        for outer in anchor.iterancestors()
+        if isinstance(outer.tag, str)
+    )

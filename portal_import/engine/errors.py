@@ -1,0 +1,74 @@
+"""Everything that can go wrong at a portal, in words for a person."""
+
+import errno
+import os
+import socket
+from http import HTTPStatus
+
+import aiohttp
+
+from db.models import ResultStatus
+from portal_import.engine.addresses import hide_queries
+
+
+class VisitError(Exception):
+    """The visit can't go on. `status` is what that means for the account, `detail` the technical error."""
+
+    def __init__(
+        self, message: str, status: ResultStatus = ResultStatus.PORTAL_ERROR, *, detail: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.detail = detail
+
+
+class PassingError(VisitError):
+    """May pass by itself, so a GET is worth repeating, after `wait_seconds` where the portal says so."""
+
+    def __init__(self, message: str, *, detail: str | None = None, wait_seconds: float | None = None) -> None:
+        super().__init__(message, detail=detail)
+        self.wait_seconds = wait_seconds
+
+
+def describe_status(status: int) -> str:
+    """`503 Service Unavailable`."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def explain_request_error(error: aiohttp.ClientError | OSError, timeout_seconds: float) -> VisitError:
+    """The VisitError that stands for an exception of aiohttp; a PassingError where it may pass."""
+    detail = hide_queries(f"{type(error).__name__}: {error}".rstrip(": "))
+    if isinstance(error, TimeoutError):
+        return PassingError(f"the portal did not answer within {timeout_seconds:g} seconds", detail=detail)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return VisitError("the portal's certificate is not valid, so nothing was sent to it", detail=detail)
+    if isinstance(error, aiohttp.ClientSSLError):
+        return VisitError("no secure connection to the portal could be made", detail=detail)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return PassingError("the portal could not be reached: its host name was not found", detail=detail)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return PassingError(f"the portal could not be reached: {_describe_os_error(error)}", detail=detail)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return PassingError("the portal's answer broke off before its end", detail=detail)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return PassingError("the portal closed the connection without an answer", detail=detail)
+    if isinstance(error, OSError):
+        return PassingError(f"the connection to the portal failed: {_describe_os_error(error)}", detail=detail)
+    if isinstance(error, aiohttp.InvalidURL):
+        return VisitError("an address that the portal gave is not valid", detail=detail)
+    return VisitError("the portal's answer is not valid HTTP", detail=detail)
+
+
+def _describe_os_error(error: OSError) -> str:
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, socket.gaierror):
+        return "its host name was not found"
+    # Attempts at several addresses are reported together, their texts joined and without a number.
+    if isinstance(cause, ConnectionRefusedError) or "[Errno 111]" in str(cause) or cause.errno == errno.ECONNREFUSED:
+        return "connection refused"
+    if cause.errno:
+        return os.strerror(cause.errno).lower()
+    return "connection failed"

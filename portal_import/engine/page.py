@@ -1,0 +1,160 @@
+"""A web page as the portal sent it: decoded, parsed, and read the way a person would see it."""
+
+import codecs
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import Message
+from functools import cached_property
+from typing import Any
+
+import charset_normalizer
+import lxml.etree
+import lxml.html
+
+from db.models import ResultStatus
+from portal_import.engine.addresses import resolve
+from portal_import.engine.errors import VisitError
+
+Element = Any  # lxml.html.HtmlElement; lxml ships no types
+
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{2,40})", re.IGNORECASE)
+_META_SEARCH_BYTES = 4096
+# The WHATWG encoding standard reads these labels as Windows-1252.
+_READ_AS_WINDOWS_1252 = frozenset({"iso8859-1", "ascii", "latin_1", "cp1252"})
+_UNSEEN_TAGS = frozenset({"script", "style", "template", "noscript", "head", "title"})
+_BREAKING_TAGS = frozenset({"a", "br", "p", "div", "li", "ul", "td", "th", "tr", "button", "dd", "dt", "option", "h2"})
+_HIDING_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+
+
+@dataclass(frozen=True)
+class Page:
+    """`url` is where redirects ended; `content_type` is bare and lower case; `encoding` is a codec's name."""
+
+    url: str
+    status: int
+    content_type: str
+    encoding: str
+    text: str
+
+    @property
+    def is_ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def is_html(self) -> bool:
+        return self.content_type in HTML_TYPES or (not self.content_type and "<" in self.text[:200])
+
+    @cached_property
+    def root(self) -> Element:
+        """The document's root; of an empty page an empty one."""
+        parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
+        source = self.text.replace("\0", "").encode("utf-8", "replace") if self.is_html else b""
+        try:
+            return lxml.html.document_fromstring(source or b"<html></html>", parser=parser)
+        except (lxml.etree.LxmlError, ValueError):
+            return lxml.html.document_fromstring(b"<html></html>")
+
+    @cached_property
+    def base_url(self) -> str:
+        for base in self.root.iter("base"):
+            if base.get("href"):
+                return resolve(self.url, base.get("href")) or self.url
+        return self.url
+
+    @cached_property
+    def seen_text(self) -> str:
+        """The words that a person sees on the page, in one line."""
+        return text_of(self.root)
+
+
+def decode_page(url: str, status: int, content_type_header: str, body: bytes) -> Page:
+    """The page of an answer: its encoding from a BOM, the header, a `<meta>`, or the bytes themselves."""
+    header = Message()
+    header["Content-Type"] = content_type_header
+    content_type = header.get_content_type() if content_type_header.strip() else ""
+    encoding = _find_encoding(body, header.get_param("charset"))
+    text = body.decode(encoding, "replace").removeprefix("\ufeff")
+    return Page(url, status, content_type, encoding, text)
+
+
+def _find_encoding(body: bytes, declared: object) -> str:
+    for bom, name in _BOMS:
+        if body.startswith(bom):
+            return name
+    meta = _META_CHARSET.search(body[:_META_SEARCH_BYTES])
+    for label in (declared, meta[1].decode() if meta else None):
+        name = _codec_name(label) if isinstance(label, str) else None
+        if name:
+            return name
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        best = charset_normalizer.from_bytes(body[:100_000]).best()
+        return (best and _codec_name(best.encoding)) or "cp1252"
+    return "utf-8"
+
+
+def _codec_name(label: str) -> str | None:
+    try:
+        codec = codecs.lookup(label.strip("\"' "))
+        # Codecs such as "rot13" and "idna" are none of text encodings that pages use.
+        codecs.decode(b"a", codec.name, "replace")
+        if not codec._is_text_encoding or codec.name in ("idna", "punycode", "unicode_escape"):  # pyright: ignore
+            return None
+    except (LookupError, ValueError, TypeError):
+        return None
+    return "cp1252" if codec.name in _READ_AS_WINDOWS_1252 else codec.name
+
+
+def clean_text(text: str) -> str:
+    """One line: blanks of any kind become single spaces, control and formatting characters go."""
+    spaced = " ".join(text.split())
+    return "".join(char for char in spaced if unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
+
+
+def text_of(element: Element) -> str:
+    """The words seen in an element, with a blank wherever a browser would start something new."""
+    return clean_text("".join(_seen_parts(element)))
+
+
+def _seen_parts(element: Element) -> Iterator[str]:
+    # Walks events, not recursion: a page may be nested deeper than Python's stack.
+    hidden_in: Element = None
+    for event, node in lxml.etree.iterwalk(element, events=("start", "end")):
+        if event == "start":
+            if hidden_in is None and node is not element and (node.tag in _UNSEEN_TAGS or hides_itself(node)):
+                hidden_in = node
+            if hidden_in is None:
+                yield " " if node.tag in _BREAKING_TAGS else ""
+                yield node.text or ""
+            continue
+        if node is hidden_in:
+            hidden_in = None
+        if hidden_in is None and node is not element:
+            yield " " if node.tag in _BREAKING_TAGS else ""
+            yield node.tail or ""
+
+
+def hides_itself(element: Element) -> bool:
+    """Whether the element is hidden by its own attributes; style sheets are not read."""
+    return element.get("hidden") is not None or bool(_HIDING_STYLE.search(element.get("style") or ""))
+
+
+def is_hidden(element: Element) -> bool:
+    """Whether the element, or anything around it, is hidden by attributes."""
+    return hides_itself(element) or any(
+        hides_itself(outer) or outer.tag == "template" for outer in element.iterancestors()
+    )
+
+
+def select(page: Page, selector: str) -> list[Element]:
+    """The elements that a portal's CSS selector picks. Raises VisitError when it is no valid selector."""
+    try:
+        return page.root.cssselect(selector)
+    except (SyntaxError, RuntimeError, lxml.etree.XPathError) as error:
+        message = f'the selector "{selector}" set for this portal is not valid CSS'
+        raise VisitError(message, ResultStatus.PORTAL_CHANGED, detail=str(error)) from error

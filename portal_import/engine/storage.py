@@ -1,0 +1,148 @@
+"""Keeps downloaded files in a folder or bucket, named by their content, never half a file.
+
+A file is written under a temporary name and moved to `<first two of sha256>/<sha256>.<ext>` once it is
+whole. Reading is the business of `db.documents`.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import fsspec
+
+UNFINISHED_FOLDER = ".unfinished"
+_BUFFER_BYTES = 1024 * 1024
+_EXTENSION = re.compile(r"[a-z0-9]{1,8}")
+
+T = TypeVar("T")
+
+
+class StorageError(Exception):
+    """The storage could not be written."""
+
+
+class FileTooLargeError(StorageError):
+    """The file has more bytes than allowed."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"the file is larger than {max_bytes:,} bytes")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A whole file in the storage; `file_url` is relative to the storage's root, so that it may move."""
+
+    file_url: str
+    size_bytes: int
+    sha256: str
+
+
+class DocumentStore:
+    """Writes files below a `STORAGE_URL` such as `file:///srv/bills` or `s3://bucket/bills`."""
+
+    def __init__(self, storage_url: str) -> None:
+        self._fs, self._root = _open_storage(storage_url)
+
+    async def save(self, chunks: AsyncIterator[bytes], *, extension: str, max_bytes: int) -> StoredFile:
+        """Store what `chunks` yields. Whatever it raises is passed on, and nothing is kept.
+
+        Raises FileTooLargeError as soon as more than `max_bytes` have come, StorageError when the
+        storage fails.
+        """
+        digest, size, buffer = hashlib.sha256(), 0, bytearray()
+        temporary = _TemporaryFile(self._fs, f"{self._root}/{UNFINISHED_FOLDER}/{uuid4().hex}")
+        try:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > max_bytes:
+                    raise FileTooLargeError(max_bytes)
+                digest.update(chunk)
+                buffer += chunk
+                if len(buffer) >= _BUFFER_BYTES:
+                    await _in_thread(temporary.write, bytes(buffer))
+                    buffer.clear()
+            name = digest.hexdigest()
+            key = f"{name[:2]}/{name}.{extension if _EXTENSION.fullmatch(extension) else 'bin'}"
+            await _in_thread(temporary.finish, bytes(buffer), f"{self._root}/{key}")
+        except BaseException:
+            await _in_thread(temporary.discard)
+            raise
+        return StoredFile(key, size, name)
+
+
+def remove_unfinished(storage_url: str, *, older_than_seconds: float) -> int:
+    """Remove what killed processes left half written, and say how many files that was."""
+    fs, root = _open_storage(storage_url)
+    folder = f"{root}/{UNFINISHED_FOLDER}"
+    removed = 0
+    for path in fs.find(folder) if fs.exists(folder) else []:
+        if time.time() - fs.modified(path).timestamp() > older_than_seconds:
+            fs.rm_file(path)
+            removed += 1
+    return removed
+
+
+class _TemporaryFile:
+    """A file that becomes visible under its name only by `finish`. Opened at the first write."""
+
+    def __init__(self, fs: Any, path: str) -> None:
+        self._fs = fs
+        self._path = path
+        self._file: Any = None
+
+    def write(self, data: bytes) -> None:
+        if self._file is None:
+            self._fs.makedirs(os.path.dirname(self._path), exist_ok=True)  # noqa: PTH120 (also of buckets)
+            self._file = self._fs.open(self._path, "wb")
+        self._file.write(data)
+
+    def finish(self, data: bytes, target: str) -> None:
+        self.write(data)
+        if hasattr(self._file, "fileno"):
+            # Without this, a power cut after the move could leave the name without the bytes.
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        self._fs.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH120
+        self._fs.mv(self._path, target)
+        self._file = None
+
+    def discard(self) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.close()
+        finally:
+            self._file = None
+            if self._fs.exists(self._path):
+                self._fs.rm_file(self._path)
+
+
+async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Run a blocking call of the storage to its end, even when cancelled meanwhile."""
+    task = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+    except OSError as error:
+        raise StorageError(f"the storage could not be written: {_describe(error)}") from error
+
+
+def _open_storage(storage_url: str) -> tuple[Any, str]:
+    try:
+        fs, root = fsspec.core.url_to_fs(storage_url)
+    except (ImportError, ValueError) as error:
+        raise StorageError(f"STORAGE_URL can't be used: {error}") from error
+    return fs, root.rstrip("/")
+
+
+def _describe(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,92 @@
+"""What an import of one account is given and what it brings back. Values only, no behaviour.
+
+No repr of anything here holds a password.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+
+from db.models import ResultStatus
+
+_MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class AccountLogin:
+    """One account of a portal; both URLs are already filled in for it."""
+
+    username: str
+    password: str = field(repr=False)
+    login_url: str
+    billing_url: str
+
+
+@dataclass(frozen=True)
+class PortalProfile:
+    """CSS selectors for a portal whose fields or bill links aren't found by themselves; None finds them."""
+
+    username_selector: str | None = None
+    password_selector: str | None = None
+    link_selector: str | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long, how much and how often. The time that `before_request` waits counts for neither timeout."""
+
+    request_timeout_seconds: float = 30
+    account_timeout_seconds: float = 300
+    max_file_bytes: int = 50 * _MB
+    max_page_bytes: int = 10 * _MB
+    max_redirects: int = 10
+    max_documents: int = 500
+    max_retries: int = 3
+    max_retry_wait_seconds: float = 60
+
+
+@dataclass(frozen=True)
+class Document:
+    """One stored file. `file_url` is for `db.documents.open_document`."""
+
+    file_url: str
+    file_name: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BillFound:
+    """One bill of the billing page.
+
+    `bill_key` is unique within its outcome: the number, or the document's name where there is none.
+    `fields` holds the table's cells as they stood, by header; what could not be read from them for
+    certain is None.
+    """
+
+    bill_key: str
+    number: str | None = None
+    issued_on: date | None = None
+    due_on: date | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+    portal_status: str | None = None
+    fields: dict[str, str] = field(default_factory=dict)
+    documents: tuple[Document, ...] = ()
+
+
+@dataclass(frozen=True)
+class AccountOutcome:
+    """How an account's import ended.
+
+    `error` is for people, `final_error` the technical error behind it; both None on success. `bills` may
+    hold bills even when the import failed: what was stored before it did. `retry_attempts` counts the
+    requests that were sent again.
+    """
+
+    status: ResultStatus
+    error: str | None = None
+    final_error: str | None = None
+    retry_attempts: int = 0
+    bills: tuple[BillFound, ...] = ()
