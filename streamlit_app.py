@@ -8,6 +8,7 @@ from ui.shell import STYLE, render_sidebar
 st.set_page_config(page_title="Punctual", page_icon="ui/static/icon.png", layout="wide")
 viewer = current_viewer()
 st.html(STYLE)
+st.logo("ui/static/logo.svg", size="large", icon_image="ui/static/icon.png")
 
 pages = [
     st.Page("pages/jobs.py", title="Jobs", icon=":material/calendar_month:", default=True),

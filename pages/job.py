@@ -48,7 +48,8 @@ def main() -> None:
         st.warning("There is no such job, or it belongs to someone else.", icon=":material/search_off:")
         st.page_link("pages/jobs.py", label="Back to the jobs", icon=":material/arrow_back:")
         return
-    st.page_link("pages/jobs.py", label="Jobs", icon=":material/arrow_back:")
+    with st.container(key="back"):
+        st.page_link("pages/jobs.py", label="Jobs", icon=":material/arrow_back:")
     render_job(viewer, job_id, viewer_zone(viewer))
 
 
@@ -133,7 +134,7 @@ def render_facts(job: Job, zone: ZoneInfo, now: datetime) -> None:
     ]
     with st.container(key="facts"):
         for column, (label, value, note) in zip(st.columns([3, 3, 2]), facts, strict=True):
-            with column, st.container(border=True, height="stretch"):
+            with column, st.container(border=True, height="stretch", gap="xxsmall"):
                 st.caption(label)
                 st.markdown(f"**{value}**")
                 st.caption(note or "–")

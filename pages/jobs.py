@@ -44,7 +44,7 @@ def main() -> None:
 
 def render_filters(counts: dict[str, int]) -> tuple[str, str | None]:
     """Search and status; returns what to look for."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         q = st.text_input(
             "Search",
             placeholder="Search by name or portal address",

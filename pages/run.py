@@ -49,7 +49,8 @@ def main() -> None:
         st.warning("There is no such run, or it belongs to someone else.", icon=":material/search_off:")
         st.page_link("pages/jobs.py", label="Back to the jobs", icon=":material/arrow_back:")
         return
-    st.page_link("pages/job.py", label=job.name, icon=":material/arrow_back:", query_params={"id": job.id})
+    with st.container(key="back"):
+        st.page_link("pages/job.py", label=job.name, icon=":material/arrow_back:", query_params={"id": job.id})
     render = st.fragment(render_run, run_every=1 if run.status in LIVE_RUN_STATUSES else None)
     render(viewer, run.id, viewer_zone(viewer))
 

@@ -122,7 +122,7 @@ def bills_csv(bills: Sequence[Bill]) -> bytes:
 def read_document(file_url: str) -> bytes:
     """A stored document, whole; its size was capped when it was stored. Raises NotFoundError."""
     document = open_document(get_settings().effective_storage_url, file_url)
-    return b"".join(document.chunks)
+    return b"".join(document)
 
 
 def _inert(text: str | None) -> str:

@@ -3,7 +3,9 @@
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-_STEPS = ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h"), (60, "min"))
+_DAY = 86400
+# from this many seconds on, in units of this many seconds
+_STEPS = ((_DAY * 730, _DAY * 365, "y"), (_DAY * 90, _DAY * 30, "mo"), (_DAY, _DAY, "d"), (3600, 3600, "h"), (60, 60, "min"))
 
 
 def exact(at: datetime, zone: ZoneInfo, now: datetime) -> str:
@@ -22,7 +24,7 @@ def relative(at: datetime, now: datetime) -> str:
     if size < 60:
         words = f"{int(size)} s"
     else:
-        unit_seconds, unit = next(step for step in _STEPS if size >= step[0])
+        unit_seconds, unit = next((seconds_a_unit, unit) for least, seconds_a_unit, unit in _STEPS if size >= least)
         words = f"{int(size // unit_seconds)} {unit}"
     return f"in {words}" if seconds > 0 else f"{words} ago"
 

@@ -7,16 +7,25 @@ import streamlit as st
 
 from db.engine import transaction
 from db.instances import SchedulerHealth, get_scheduler_health
+from db.users import set_time_zone
 from db.viewers import Viewer
 from recurrence import time_zones
 from ui.moments import exact, relative
 
+FOLLOW_BROWSER = ""
+ACCOUNT_LINKS = """
+<p style="display: flex; flex-direction: column; gap: 0.6rem; margin: 0.2rem 0;">
+  <a href="/account/password" target="_self">Change password</a>
+  <a href="/account/logout" target="_self">Sign out</a>
+</p>
+"""
 STYLE = """
 <style>
 .stMainBlockContainer {padding-top: 2.25rem; padding-bottom: 3rem; max-width: 84rem;}
 [data-testid="stSidebarUserContent"] {padding-bottom: 1rem;}
 [data-testid="stMetricValue"] {font-size: 1.35rem;}
-[data-testid="stHeadingWithActionElements"] h1 {padding: 0.15rem 0;}
+[data-testid="stHeadingWithActionElements"] h1 {padding: 0.15rem 0 0.4rem;}
+.st-key-back {margin-bottom: -0.6rem; margin-left: -0.5rem;}
 .st-key-scheduler-line p {font-size: 0.86rem; line-height: 1.35;}
 @media (max-width: 640px) {
   .stMainBlockContainer {padding: 3.25rem 1rem 3rem;}
@@ -44,8 +53,26 @@ def render_sidebar(viewer: Viewer) -> None:
         render_scheduler_line(viewer_zone(viewer))
         with st.popover(viewer.name, icon=":material/account_circle:", width="stretch"):
             st.caption(f"Signed in as **{viewer.username}** · {viewer.role}")
-            st.link_button("Time zone and password", "/account/password", icon=":material/settings:", width="stretch")
-            st.link_button("Sign out", "/account/logout", icon=":material/logout:", width="stretch")
+            render_time_zone(viewer)
+            st.html(ACCOUNT_LINKS)
+
+
+def render_time_zone(viewer: Viewer) -> None:
+    """The zone in which this person reads times; kept with the user."""
+    browser = st.context.timezone or "UTC"
+    options = [FOLLOW_BROWSER, *time_zones()]
+    stored = viewer.time_zone if viewer.time_zone in options else FOLLOW_BROWSER
+    chosen = st.selectbox(
+        "Time zone",
+        options,
+        index=options.index(stored),
+        format_func=lambda z: f"As this browser ({browser})" if z == FOLLOW_BROWSER else z,
+        key="account-time-zone",
+    )
+    if chosen != stored:
+        with transaction() as session:
+            set_time_zone(session, viewer.user_id, None if chosen == FOLLOW_BROWSER else chosen)
+        st.rerun()
 
 
 @st.fragment(run_every=10)
