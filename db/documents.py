@@ -7,7 +7,7 @@ addresses below the root are understood too.
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
@@ -63,8 +63,7 @@ def get_bill_document(session: Session, viewer: Viewer, bill_id: int, index: int
 def open_document(storage_url: str, file_url: str) -> OpenDocument:
     """Open a stored document. Raises NotFoundError when it is gone or its address is none of the storage's."""
     key = document_key(storage_url, file_url)
-    located: Any = fsspec.url_to_fs(storage_url)  # pyright: ignore[reportUnknownMemberType]
-    filesystem, root = located
+    filesystem, root = cast("tuple[Any, str]", fsspec.url_to_fs(storage_url))  # pyright: ignore[reportUnknownMemberType]
     try:
         file: Any = filesystem.open(posixpath.join(root, key), "rb")
     except (FileNotFoundError, IsADirectoryError):

@@ -29,6 +29,8 @@ def get_bill_file(request: Request) -> Response:
         "Content-Disposition": content_disposition(document, inline=request.query_params.get("inline") == "1"),
         "Cache-Control": "private, no-store",
         "X-Content-Type-Options": "nosniff",
+        # Keeps the gzip layer away: PDFs do not shrink, and a known length lets browsers show progress.
+        "Content-Encoding": "identity",
     }
     if content.size_bytes is not None:
         headers["Content-Length"] = str(content.size_bytes)
