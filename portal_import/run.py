@@ -33,6 +33,14 @@ EXIT_LEASE_LOST = 4
 EXIT_PARENT_GONE = 5
 BREAKER_COOL_DOWN = timedelta(minutes=30)
 LOG_FLUSH_SECONDS = 1.0
+FAILURE_WORDS = {
+    ResultStatus.WRONG_CREDENTIALS: "with wrong credentials",
+    ResultStatus.NEEDS_ATTENTION: "in need of attention",
+    ResultStatus.PORTAL_ERROR: "with a portal error",
+    ResultStatus.PORTAL_CHANGED: "where the portal looks changed",
+    ResultStatus.NOT_TRIED: "not tried",
+    ResultStatus.FAILED: "that failed on this side",
+}
 SLOT_POLL_SECONDS = 0.25
 
 T = TypeVar("T")
@@ -203,7 +211,9 @@ class ImportRun:
         failures = {s: n for s, n in counts.items() if s not in SUCCEEDED_RESULTS}
         if not failures:
             return RunStatus.COMPLETED, None
-        reason = ", ".join(f"{n} {s.value.replace('_', ' ')}" for s, n in sorted(failures.items()))
+        reason = ", ".join(
+            f"{n} account{'s' if n > 1 else ''} {FAILURE_WORDS[s]}" for s, n in sorted(failures.items())
+        )
         succeeded = sum(counts.values()) - sum(failures.values())
         return (RunStatus.PARTIAL if succeeded else RunStatus.FAILED), reason
 

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from portal_import.accounts_csv import AccountsFile, InvalidAccountsFileError, read_accounts_csv
+from ui.plain_text import plain
 
 PREVIEW_ROWS = 5
 MASK = "••••••••"
@@ -32,7 +33,7 @@ def render_accounts_upload(key: str) -> tuple[bytes | None, AccountsFile | None]
 
 
 def _render_problems(error: InvalidAccountsFileError) -> None:
-    lines = [f"- {_escape(str(problem))}" for problem in error.problems[:10]]
+    lines = [f"- {plain(str(problem))}" for problem in error.problems[:10]]
     more = len(error.problems) - 10 + error.omitted
     if more > 0:
         lines.append(f"- … and {more} more")
@@ -53,8 +54,3 @@ def _render_preview(accounts: AccountsFile) -> None:
         f"{len(accounts.rows):,} accounts{more} · separated by {how} · {accounts.encoding}", icon=":material/check:"
     )
     st.dataframe(frame, hide_index=True, height="content")
-
-
-def _escape(text: str) -> str:
-    """The text without Markdown meaning: it quotes what somebody's file contains."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]<>()#+-.!|$~:" else c for c in text)

@@ -12,6 +12,7 @@ from db.documents import open_document
 from db.errors import NotFoundError
 from db.models import Bill
 from settings import get_settings
+from ui.plain_text import plain
 from ui.shell import is_phone
 
 PDF = "application/pdf"
@@ -41,11 +42,13 @@ def render_bills(bills: Sequence[Bill], run_id: int) -> None:
             "number": column.TextColumn("Number"),
             "issued_on": column.DateColumn("Issued", format="D MMM YYYY"),
             "due_on": column.DateColumn("Due", format="D MMM YYYY"),
-            "amount": column.NumberColumn("Amount", format="localized"),
+            "amount": column.NumberColumn("Amount", format="%.2f"),
             "currency": column.TextColumn("", width=50),
             "portal_status": column.TextColumn("At the portal"),
             "new": column.TextColumn("New", width=50, help="First seen in this run"),
-            "document": column.LinkColumn("Document", display_text="Download", width=100),
+            "document": column.LinkColumn(
+                "Document", display_text="Download", width=100, help="The bill, a PDF where there is one"
+            ),
             "data": column.LinkColumn("More", display_text="Download", width=100, help="The bill's second document"),
         },
     )
@@ -68,10 +71,10 @@ def render_bill(bill: Bill) -> None:
     """One bill: its documents to download, and the PDF itself."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{_plain(bill.number or bill.bill_key)}** :gray[{_plain(bill.username)}]", width="stretch")
+            st.markdown(f"**{plain(bill.number or bill.bill_key)}** :gray[{plain(bill.username)}]", width="stretch")
             for index, document in enumerate(bill.documents):
                 name = document.get("file_name") or "document"
-                st.link_button(_plain(name), f"/files/bills/{bill.id}/{index}", icon=":material/download:")
+                st.link_button(plain(name), f"/files/bills/{bill.id}/{index}", icon=":material/download:")
         pdf = next((d for d in bill.documents if d.get("content_type") == PDF), None)
         if pdf is None:
             st.caption("This bill has no PDF to show.")
@@ -128,8 +131,3 @@ def read_document(file_url: str) -> bytes:
 def _inert(text: str | None) -> str:
     value = text or ""
     return f"'{value}" if value.startswith(FORMULA_STARTS) else value
-
-
-def _plain(text: str) -> str:
-    """The text without Markdown meaning."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]<>()#+-.!|$~:" else c for c in text)

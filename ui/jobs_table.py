@@ -10,7 +10,7 @@ import streamlit as st
 
 from db.models import Job
 from ui.moments import both
-from ui.outcomes import JOB_LOOKS, RUN_LOOKS, pill_column
+from ui.outcomes import RUN_LOOKS, STATE_LOOKS, job_state, pill_column
 from ui.schedule_editor import describe_job_schedule
 
 PHONE_COLUMNS = ("name", "status", "next_run")
@@ -26,7 +26,7 @@ def jobs_frame(jobs: Sequence[Job], zone: ZoneInfo, now: datetime, owners: dict[
             "schedule": describe_job_schedule(job, viewer_zone=zone),
             "next_run": _next_run(job, zone, now),
             "last_run": both(job.last_run_at, zone, now),
-            "status": [JOB_LOOKS[job.status].pill],
+            "status": [job_state(job).pill],
             "last_outcome": [RUN_LOOKS[job.last_outcome].pill] if job.last_outcome else [],
             "accounts": job.accounts_count,
         }
@@ -56,7 +56,7 @@ def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, 
             "schedule": column.TextColumn("Schedule"),
             "next_run": column.TextColumn("Next run"),
             "last_run": column.TextColumn("Last run"),
-            "status": pill_column("Status", JOB_LOOKS.values()),
+            "status": pill_column("Status", STATE_LOOKS),
             "last_outcome": pill_column("Last outcome", RUN_LOOKS.values()),
             "accounts": column.NumberColumn("Accounts", format="localized"),
             "owner": column.TextColumn("Owner"),

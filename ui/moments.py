@@ -5,7 +5,13 @@ from zoneinfo import ZoneInfo
 
 _DAY = 86400
 # from this many seconds on, in units of this many seconds
-_STEPS = ((_DAY * 730, _DAY * 365, "y"), (_DAY * 90, _DAY * 30, "mo"), (_DAY, _DAY, "d"), (3600, 3600, "h"), (60, 60, "min"))
+_STEPS = (
+    (_DAY * 730, _DAY * 365, "y"),
+    (_DAY * 90, _DAY * 30, "mo"),
+    (_DAY, _DAY, "d"),
+    (3600, 3600, "h"),
+    (60, 60, "min"),
+)
 
 
 def exact(at: datetime, zone: ZoneInfo, now: datetime) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import streamlit as st
 
-from db.models import JobStatus, ResultStatus, RunStatus, RunTrigger
+from db.models import Job, JobStatus, ResultStatus, RunStatus, RunTrigger
 
 BadgeColour = Literal["green", "red", "orange", "gray", "blue"]
 
@@ -51,6 +51,11 @@ JOB_LOOKS: dict[str, Look] = {
     JobStatus.TIMED_OUT: _TIMED_OUT,
     JobStatus.LOST: _LOST,
 }
+
+_PAUSED = Look("Paused", "‖", "gray", ":material/pause:")
+_SCHEDULED = Look("Scheduled", "○", "blue", ":material/event:")
+
+STATE_LOOKS = (_IDLE, _SCHEDULED, _PAUSED, _QUEUED, _RUNNING)
 
 RUN_LOOKS: dict[str, Look] = {
     RunStatus(status.value): look for status, look in JOB_LOOKS.items() if status != JobStatus.IDLE
@@ -104,6 +109,15 @@ TRIGGER_WORDS: dict[str, str] = {
     RunTrigger.BACKFILL: "Earlier system",
     RunTrigger.TEST: "Sign-in test",
 }
+
+
+def job_state(job: Job) -> Look:
+    """What the job does now, apart from how its last run ended."""
+    if job.status in (JobStatus.QUEUED, JobStatus.RUNNING):
+        return JOB_LOOKS[job.status]
+    if job.is_scheduled:
+        return _PAUSED if job.paused_at is not None else _SCHEDULED
+    return _IDLE
 
 
 def render_badge(looks: dict[str, Look], status: StrEnum | str) -> None:

@@ -9,9 +9,11 @@ import streamlit as st
 from db.models import SUCCEEDED_RESULTS, LogLevel, Result, RunLogLine
 from ui.moments import duration
 from ui.outcomes import RESULT_LOOKS, pill_column
+from ui.plain_text import plain
 from ui.shell import is_phone
 
 PHONE_COLUMNS = ("username", "status")
+FAILURES_SHOWN = 5
 LEVEL_SIGNS = {LogLevel.INFO: "", LogLevel.WARNING: "!", LogLevel.ERROR: "✕"}
 
 
@@ -21,6 +23,7 @@ def render_results(results: Sequence[Result], *, waits: bool) -> None:
         st.caption("No account is done yet." if waits else "No account was tried.")
         return
     ordered = sorted(results, key=lambda r: (r.status in SUCCEEDED_RESULTS, r.row_number or 0))
+    _render_failures([r for r in ordered if r.status not in SUCCEEDED_RESULTS])
     column = st.column_config
     frame = pd.DataFrame(
         [
@@ -34,7 +37,6 @@ def render_results(results: Sequence[Result], *, waits: bool) -> None:
                     result.finished_at - result.started_at if result.finished_at and result.started_at else None
                 ),
                 "error": result.error or "",
-                "advice": RESULT_LOOKS[result.status].advice if result.status not in SUCCEEDED_RESULTS else "",
             }
             for result in ordered
         ]
@@ -55,11 +57,8 @@ def render_results(results: Sequence[Result], *, waits: bool) -> None:
             ),
             "took": column.TextColumn("Took", width=80, alignment="right"),
             "error": column.TextColumn("What happened", width="large"),
-            "advice": column.TextColumn("What helps", width="large"),
         },
     )
-    if is_phone():
-        _render_failures_as_text(ordered)
 
 
 def render_log(lines: Sequence[RunLogLine], zone: ZoneInfo) -> None:
@@ -74,11 +73,19 @@ def render_log(lines: Sequence[RunLogLine], zone: ZoneInfo) -> None:
     st.caption(f"Times in {zone.key}. The newest {len(lines)} lines; the API gives all of them.")
 
 
-def _render_failures_as_text(results: Sequence[Result]) -> None:
-    for result in results:
-        if result.status not in SUCCEEDED_RESULTS:
-            look = RESULT_LOOKS[result.status]
-            with st.container(border=True):
+def _render_failures(failures: Sequence[Result]) -> None:
+    """The first failures in full: what happened and what helps."""
+    for result in failures[:FAILURES_SHOWN]:
+        look = RESULT_LOOKS[result.status]
+        with st.container(border=True, gap="xxsmall"):
+            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
                 st.badge(look.label, icon=look.icon, color=look.colour)
-                st.text(f"{result.username}\n{result.error or ''}")
-                st.caption(look.advice)
+                st.markdown(f"**{plain(result.username)}**")
+            st.markdown(_sentence(plain(result.error or "")))
+            st.caption(look.advice)
+    if len(failures) > FAILURES_SHOWN:
+        st.caption(f"And {len(failures) - FAILURES_SHOWN} more, first in the table.")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"

@@ -14,7 +14,7 @@ from ui.moments import exact, relative
 
 FOLLOW_BROWSER = ""
 ACCOUNT_LINKS = """
-<p style="display: flex; flex-direction: column; gap: 0.6rem; margin: 0.2rem 0;">
+<p class="account-links">
   <a href="/account/password" target="_self">Change password</a>
   <a href="/account/logout" target="_self">Sign out</a>
 </p>
@@ -27,6 +27,11 @@ STYLE = """
 [data-testid="stHeadingWithActionElements"] h1 {padding: 0.15rem 0 0.4rem;}
 .st-key-back {margin-bottom: -0.6rem; margin-left: -0.5rem;}
 .st-key-scheduler-line p {font-size: 0.86rem; line-height: 1.35;}
+.account-links {display: flex; flex-direction: column; margin: 0 -0.5rem;}
+.account-links a, .account-links a:visited {
+  color: inherit; text-decoration: none; padding: 0.4rem 0.5rem; border-radius: 0.5rem;
+}
+.account-links a:hover, .account-links a:focus-visible {background: rgba(128, 128, 128, 0.15);}
 @media (max-width: 640px) {
   .stMainBlockContainer {padding: 3.25rem 1rem 3rem;}
   [data-testid="stMetricValue"] {font-size: 1.1rem;}

@@ -1,0 +1,8 @@
+"""Text from outside, shown as it is: portals, files and people may not format our pages."""
+
+_MEANINGFUL = frozenset(r"\`*_{}[]<>()#+-.!|$~:")
+
+
+def plain(text: str) -> str:
+    """The text without Markdown meaning."""
+    return "".join(f"\\{c}" if c in _MEANINGFUL else c for c in text)
