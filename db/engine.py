@@ -1,6 +1,6 @@
 """Connections: which database this process uses, its engine, and transactions on it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -12,6 +12,8 @@ from db.embedded import attach_server
 from settings import InvalidSettingsError, Settings, get_settings
 
 CONNECT_TIMEOUT_SECONDS = 5
+
+_EXAMPLE = "it looks like postgresql://user:password@host:5432/name"
 
 
 def resolve_url(settings: Settings) -> URL:
@@ -28,14 +30,14 @@ def normalise_url(text: str) -> URL:
     """`postgres://…` and `postgresql://…` in any driver's spelling become psycopg2's."""
     try:
         url = make_url(text)
-    except ArgumentError:
-        raise InvalidSettingsError(
-            "DATABASE_URL: not a database address; it looks like postgresql://user:password@host:5432/name"
-        ) from None
+    except (ArgumentError, ValueError):
+        raise InvalidSettingsError(f"DATABASE_URL: not a database address; {_EXAMPLE}") from None
     if url.get_backend_name() not in ("postgres", "postgresql"):
         raise InvalidSettingsError(
             f'DATABASE_URL: found "{url.get_backend_name()}"; Punctual needs postgresql://…'
         )
+    if "@" in (url.host or ""):
+        raise InvalidSettingsError("DATABASE_URL: write @ as %40 and : as %3A in the user name and password")
     return url.set(drivername="postgresql+psycopg2")
 
 
@@ -65,7 +67,7 @@ def get_engine() -> Engine:
 
 
 @contextmanager
-def transaction(engine: Engine | None = None) -> Iterator[Session]:
+def transaction(engine: Engine | None = None) -> Generator[Session]:
     """A session whose work is committed at the end, or rolled back when an error leaves the block."""
     with Session(engine or get_engine(), expire_on_commit=False) as session, session.begin():
         yield session
