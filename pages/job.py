@@ -154,7 +154,7 @@ def render_waiting(viewer: Viewer, view: JobView) -> None:
         )
         for account in view.waiting:
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-                st.markdown(f"`{account.username}` {account.status_reason or ''}", width="stretch")
+                st.text(f"{account.username}: {account.status_reason or ''}", width="stretch")
                 if viewer.may_write and st.button("Try again next run", key=f"clear-{account.id}"):
                     job_id, account_id = view.job.id, account.id
                     act(

@@ -71,7 +71,7 @@ def render_bill(bill: Bill) -> None:
     """One bill: its documents to download, and the PDF itself."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{plain(bill.number or bill.bill_key)}** :gray[{plain(bill.username)}]", width="stretch")
+            st.text(f"{bill.number or bill.bill_key} · {bill.username}", width="stretch")
             for index, document in enumerate(bill.documents):
                 name = document.get("file_name") or "document"
                 st.link_button(plain(name), f"/files/bills/{bill.id}/{index}", icon=":material/download:")

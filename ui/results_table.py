@@ -80,7 +80,7 @@ def _render_failures(failures: Sequence[Result]) -> None:
         with st.container(border=True, gap="xxsmall"):
             with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
                 st.badge(look.label, icon=look.icon, color=look.colour)
-                st.markdown(f"**{plain(result.username)}**")
+                st.text(result.username)
             st.markdown(_sentence(plain(result.error or "")))
             st.caption(look.advice)
     if len(failures) > FAILURES_SHOWN:

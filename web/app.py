@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.routing import Mount
+from streamlit.runtime.pages_manager import PagesManager
 
 # `streamlit run web/app.py` makes `web` the first place to import from; the packages lie one above.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +28,11 @@ from web.session_gate import SessionGate  # noqa: E402
 
 def build_app(script: Path) -> st.App:
     """The whole web process around a UI script."""
-    api = build_api()
+    # Streamlit takes a folder named `pages` for its older kind of navigation until `st.navigation` has run once:
+# the first deep link to a new process would then run the page alone, without what surrounds it.
+PagesManager.uses_pages_directory = False
+
+api = build_api()
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, Any] | None]:
