@@ -25,27 +25,22 @@ from web.files import FILE_ROUTES  # noqa: E402
 from web.security_headers import SecurityHeaders  # noqa: E402
 from web.session_gate import SessionGate  # noqa: E402
 
-
-def build_app(script: Path) -> st.App:
-    """The whole web process around a UI script."""
-    # Streamlit takes a folder named `pages` for its older kind of navigation until `st.navigation` has run once:
+# Streamlit takes a folder named `pages` for its older kind of navigation until `st.navigation` has run once:
 # the first deep link to a new process would then run the page alone, without what surrounds it.
 PagesManager.uses_pages_directory = False
 
 api = build_api()
 
-    @asynccontextmanager
-    async def lifespan(_: object) -> AsyncIterator[dict[str, Any] | None]:
-        """The API's start and end, inside Streamlit's."""
-        async with api.router.lifespan_context(api) as state:
-            yield dict(state) if state else None
-
-    return st.App(
-        script,
-        routes=[Mount("/api", api), *ACCOUNT_ROUTES, *FILE_ROUTES],
-        middleware=[Middleware(SecurityHeaders), Middleware(SessionGate)],
-        lifespan=lifespan,
-    )
+ROUTES = [Mount("/api", api), *ACCOUNT_ROUTES, *FILE_ROUTES]
+MIDDLEWARE = [Middleware(SecurityHeaders), Middleware(SessionGate)]
 
 
-app = build_app(PROJECT_ROOT / "streamlit_app.py")
+@asynccontextmanager
+async def lifespan(_: object) -> AsyncIterator[dict[str, Any] | None]:
+    """The API's start and end, inside Streamlit's."""
+    async with api.router.lifespan_context(api) as state:
+        yield dict(state) if state else None
+
+
+# Spelled out, because `streamlit run` looks for exactly `st.App(` to know that this is no page.
+app = st.App(PROJECT_ROOT / "streamlit_app.py", routes=ROUTES, middleware=MIDDLEWARE, lifespan=lifespan)

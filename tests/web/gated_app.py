@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
-from web.app import build_app
+import streamlit as st
 
-app = build_app(Path(__file__).with_name("gated_page.py"))
+from web.app import MIDDLEWARE, ROUTES, lifespan
+
+app = st.App(Path(__file__).with_name("gated_page.py"), routes=ROUTES, middleware=MIDDLEWARE, lifespan=lifespan)
