@@ -130,8 +130,7 @@ class _BillRows:
         if len(set(line.cells)) < 2 or _TOTAL_ROW.match(next((text for text in line.texts if text), "total")):
             return False
         wanted = ("number",) if "number" in self.columns else ("issued_on", "due_on")
-        values = [self._text(line, field) for field in wanted]
-        return any(any(char.isalnum() for char in value) for value in values)
+        return any(char.isdigit() for field in wanted for char in self._text(line, field))
 
     def _make_row(self, line: _Line) -> BillRow:
         amount_text = self._text(line, "amount")

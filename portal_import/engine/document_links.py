@@ -49,8 +49,9 @@ def find_links(
     anchors = _picked(page, link_selector, element) if link_selector else element.iter("a")
     found: list[tuple[Element, DocumentLink]] = []
     for anchor in anchors:
-        url = resolve(page.base_url, anchor.get("href") or "") if (anchor.get("href") or "").strip("# ") else None
-        if url is None or (is_same_page(url, page.url) and not urlsplit(url).query):
+        href = (anchor.get("href") or "").strip()
+        url = resolve(page.base_url, href) if href and not href.startswith("#") else None
+        if url is None or url == page.url or (is_same_page(url, page.url) and not urlsplit(url).query):
             continue
         certain = True if link_selector else _judge(anchor, url, in_bill_row)
         if certain is not None:

@@ -9,7 +9,6 @@ from email.message import Message
 from functools import cached_property
 from typing import Any
 
-import charset_normalizer
 import lxml.etree
 import lxml.html
 
@@ -24,6 +23,7 @@ _META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-
 _META_SEARCH_BYTES = 4096
 # The WHATWG encoding standard reads these labels as Windows-1252.
 _READ_AS_WINDOWS_1252 = frozenset({"iso8859-1", "ascii", "latin_1", "cp1252"})
+_NOT_FOR_PAGES = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7", "undefined"})
 _UNSEEN_TAGS = frozenset({"script", "style", "template", "noscript", "head", "title"})
 _BREAKING_TAGS = frozenset({"a", "br", "p", "div", "li", "ul", "td", "th", "tr", "button", "dd", "dt", "option", "h2"})
 _HIDING_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
@@ -72,7 +72,7 @@ class Page:
 
 
 def decode_page(url: str, status: int, content_type_header: str, body: bytes) -> Page:
-    """The page of an answer: its encoding from a BOM, the header, a `<meta>`, or the bytes themselves."""
+    """The page of an answer: its encoding by BOM, header or `<meta>`, else UTF-8 or Windows-1252."""
     header = Message()
     header["Content-Type"] = content_type_header
     content_type = header.get_content_type() if content_type_header.strip() else ""
@@ -93,21 +93,21 @@ def _find_encoding(body: bytes, declared: object) -> str:
     try:
         body.decode("utf-8")
     except UnicodeDecodeError:
-        best = charset_normalizer.from_bytes(body[:100_000]).best()
-        return (best and _codec_name(best.encoding)) or "cp1252"
+        # As browsers do. Guessing by statistics took short French texts for Arabic ones.
+        return "cp1252"
     return "utf-8"
 
 
 def _codec_name(label: str) -> str | None:
+    """Python's name for the encoding; None for one that it lacks and for codecs that pages never mean."""
     try:
-        codec = codecs.lookup(label.strip("\"' "))
-        # Codecs such as "rot13" and "idna" are none of text encodings that pages use.
-        codecs.decode(b"a", codec.name, "replace")
-        if not codec._is_text_encoding or codec.name in ("idna", "punycode", "unicode_escape"):  # pyright: ignore
-            return None
-    except (LookupError, ValueError, TypeError):
+        name = codecs.lookup(label.strip("\"' ")).name
+        bytes(range(256)).decode(name, "replace")
+    except (LookupError, ValueError, TypeError, AssertionError):
         return None
-    return "cp1252" if codec.name in _READ_AS_WINDOWS_1252 else codec.name
+    if name in _NOT_FOR_PAGES:
+        return None
+    return "cp1252" if name in _READ_AS_WINDOWS_1252 else name
 
 
 def clean_text(text: str) -> str:

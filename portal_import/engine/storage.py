@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 UNFINISHED_FOLDER = ".unfinished"
 _BUFFER_BYTES = 1024 * 1024
@@ -104,7 +105,7 @@ class _TemporaryFile:
 
     def finish(self, data: bytes, target: str) -> None:
         self.write(data)
-        if hasattr(self._file, "fileno"):
+        if isinstance(self._fs, LocalFileSystem):
             # Without this, a power cut after the move could leave the name without the bytes.
             self._file.flush()
             os.fsync(self._file.fileno())

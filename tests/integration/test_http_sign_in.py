@@ -1,0 +1,156 @@
+"""Accounts that are not let in: why, and that the password is sent once at most."""
+
+import asyncio
+
+import pytest
+
+from db.models import ResultStatus
+from tests.portal_server import (
+    LOGIN_PAGE,
+    Request,
+    ScriptedPortal,
+    Visit,
+    answer,
+    check_failed,
+    check_no_secrets,
+    ordinary_routes,
+    redirect,
+    run_import,
+    sign_in_page,
+    visit,
+)
+
+
+def test_wrong_password_is_sent_exactly_once():
+    made = run_import(ordinary_routes(ann="right"), password="p4ss wrong")
+    check_failed(
+        made,
+        ResultStatus.WRONG_CREDENTIALS,
+        "the portal refused the username or the password: “E-mail or password is not correct.”",
+    )
+    assert made.portal.count("POST", "/login") == 1
+    assert made.outcome.bills == ()
+
+
+def test_password_that_the_portal_echoes_is_hidden():
+    def refuse(request: Request) -> bytes:
+        word = request.form["pass"].replace("&", "&amp;").replace("<", "&lt;")
+        return sign_in_page(f"Wrong password {word}! " + "No. " * 100)
+
+    made = run_import(ordinary_routes() | {"POST /login": refuse})
+    assert made.outcome.status is ResultStatus.WRONG_CREDENTIALS
+    assert made.outcome.error is not None
+    assert "“Wrong password •••! No. No." in made.outcome.error
+    assert len(made.outcome.error) < 270
+    check_no_secrets(made)
+
+
+@pytest.mark.parametrize(
+    ("posted", "status", "words"),
+    [
+        (sign_in_page("Your account has been locked. Call us."), ResultStatus.NEEDS_ATTENTION, "the account is locked"),
+        (
+            sign_in_page("Wrong password. After 3 attempts your account will be locked."),
+            ResultStatus.WRONG_CREDENTIALS,
+            "refused",
+        ),
+        (sign_in_page("Wrong password: your account is now locked"), ResultStatus.NEEDS_ATTENTION, "locked"),
+        (sign_in_page("Too many failed attempts"), ResultStatus.NEEDS_ATTENTION, "locked"),
+        (sign_in_page("Ihr Passwort ist abgelaufen"), ResultStatus.NEEDS_ATTENTION, "password to be changed"),
+        (sign_in_page("Please solve the CAPTCHA"), ResultStatus.NEEDS_ATTENTION, "CAPTCHA"),
+        (
+            sign_in_page("The service is temporarily unavailable"),
+            ResultStatus.PORTAL_ERROR,
+            "could not sign the account in",
+        ),
+        (sign_in_page("Your session has expired, try again"), ResultStatus.PORTAL_ERROR, "its own sign-in form"),
+        (sign_in_page(""), ResultStatus.WRONG_CREDENTIALS, "showed its sign-in form again"),
+        (answer("<p>Login failed.</p><a href='/login'>Again</a>"), ResultStatus.WRONG_CREDENTIALS, "refused"),
+        (answer("<h1>No</h1>", 401), ResultStatus.WRONG_CREDENTIALS, "refused"),
+        (answer("<h1>No</h1>", 403), ResultStatus.PORTAL_ERROR, "403 Forbidden to the sign-in"),
+        (
+            answer('<form method="post"><input name="otp" autocomplete="one-time-code"></form>'),
+            ResultStatus.NEEDS_ATTENTION,
+            "one-time code (multi-factor sign-in)",
+        ),
+        (answer("<p>Enter the 6-digit verification code</p>"), ResultStatus.NEEDS_ATTENTION, "one-time code"),
+        (answer("<p>Please accept our new terms of use</p>"), ResultStatus.NEEDS_ATTENTION, "new terms"),
+        (
+            answer('<form><input type="password" name="a"><input type="password" name="b"></form>'),
+            ResultStatus.NEEDS_ATTENTION,
+            "password to be changed",
+        ),
+        (answer("<h1>Welcome back</h1>"), ResultStatus.PORTAL_CHANGED, "asks to sign in again"),
+    ],
+)
+def test_answer_to_the_sign_in_explains_why(posted: bytes, status: ResultStatus, words: str):
+    made = run_import(ordinary_routes() | {"POST /login": posted})
+    assert made.outcome.status is status
+    assert words in (made.outcome.error or "")
+    assert made.portal.count("POST", "/login") == 1
+
+
+def test_billing_that_asks_for_a_code_needs_attention():
+    code_page = '<form method="post"><label>Code <input name="mfa_code"></label></form>'
+    made = run_import(ordinary_routes() | {"GET /billing": redirect("/mfa"), "GET /mfa": answer(code_page)})
+    check_failed(made, ResultStatus.NEEDS_ATTENTION, "the portal asks for a one-time code (multi-factor sign-in)")
+
+
+def test_captcha_in_the_form_is_not_even_tried():
+    page = LOGIN_PAGE.replace("<button>", '<div class="g-recaptcha"></div><button>')
+    made = run_import(ordinary_routes() | {"GET /login": answer(page)})
+    check_failed(made, ResultStatus.NEEDS_ATTENTION, "the sign-in form asks to solve a CAPTCHA")
+    assert made.portal.count("POST", "/login") == 0
+
+
+def test_form_of_another_origin_gets_no_password():
+    async def scenario() -> tuple[Visit, ScriptedPortal]:
+        async with ScriptedPortal({}) as thief:
+            page = LOGIN_PAGE.replace('action="/login"', f'action="{thief.url}/login?x=1"')
+            async with ScriptedPortal(ordinary_routes() | {"GET /login": answer(page)}) as portal:
+                return await visit(portal), thief
+
+    made, thief = asyncio.run(scenario())
+    assert made.outcome.status is ResultStatus.PORTAL_CHANGED
+    assert "would send the password to another site" in (made.outcome.error or "")
+    assert thief.requests == []
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_password_is_not_sent_again_when_redirected(status: int):
+    made = run_import(ordinary_routes() | {"POST /login": redirect("/login2", status)})
+    assert made.outcome.status is ResultStatus.PORTAL_ERROR
+    assert "not sent a second time" in (made.outcome.error or "")
+    assert [request.path for request in made.portal.requests if request.method == "POST"] == ["/login"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_failing_sign_in_is_not_repeated(status: int):
+    made = run_import(ordinary_routes() | {"POST /login": answer("busy", status, Retry_After="1")})
+    assert made.outcome.status is ResultStatus.PORTAL_ERROR
+    assert "to the sign-in, which was not sent a second time" in (made.outcome.error or "")
+    assert (made.portal.count("POST", "/login"), made.outcome.retry_attempts, made.waits) == (1, 0, [])
+
+
+def test_sign_in_without_an_answer_is_not_repeated():
+    async def hang_up(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    made = run_import(ordinary_routes() | {"POST /login": hang_up})
+    check_failed(
+        made,
+        ResultStatus.PORTAL_ERROR,
+        "the sign-in failed and was not sent a second time: the portal closed the connection without an answer",
+    )
+    assert made.portal.count("POST", "/login") == 1
+
+
+def test_page_without_a_form_may_need_a_browser():
+    made = run_import(
+        {"GET /login": answer('<div id="app"></div><script src="app.js"></script>')}, login_path="/login?t=secret"
+    )
+    check_failed(
+        made,
+        ResultStatus.PORTAL_CHANGED,
+        f"no sign-in form found at {made.portal.url}/login; this portal may need the browser engine",
+    )
