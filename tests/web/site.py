@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from db.engine import create_database_engine, normalise_url, transaction
 from db.models import Role, SessionKind
@@ -34,9 +34,10 @@ _numbers = itertools.count(1)
 class Site:
     """The web process, seen from outside; every client gets an address of its own, so throttles do not meet."""
 
-    def __init__(self, port: int, engine: Engine, home: Path) -> None:
+    def __init__(self, port: int, database_url: str, engine: Engine, home: Path) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self.database_url = database_url
         self.engine = engine
         self.home = home
 
@@ -63,21 +64,32 @@ class Site:
             now = datetime.now(UTC)
             return create_user_session(session, user, SessionKind.BROWSER, now, ttl, "127.0.0.1", "tests")
 
-    @contextmanager
-    def socket(self, token: str | None = None, headers: dict[str, str] | None = None) -> Iterator["PageSocket"]:
-        """A page's socket, opened as Streamlit's frontend does."""
-        sent = dict(headers or {})
-        if token is not None:
-            sent["Cookie"] = f"punctual_session={token}"
-        with connect(
-            f"ws://127.0.0.1:{self.port}/_stcore/stream",
-            subprotocols=[Subprotocol("streamlit")],
-            origin=self.url,  # pyright: ignore[reportArgumentType]
-            additional_headers=sent,
-            open_timeout=START_SECONDS,
-            max_size=None,
-        ) as connection:
-            yield PageSocket(connection)
+    def user_id_of(self, username: str) -> str:
+        with transaction(self.engine) as session:
+            user = find_user(session, username)
+            assert user is not None
+            return user.id
+
+    def socket(
+        self, token: str | None = None, headers: dict[str, str] | None = None, origin: str | None = None
+    ) -> AbstractContextManager["PageSocket"]:
+        """A page's socket on this site, signed in with `token`."""
+        cookie = {"Cookie": f"punctual_session={token}"} if token is not None else {}
+        return open_socket(self.port, {**(headers or {}), **cookie}, origin)
+
+
+@contextmanager
+def open_socket(port: int, headers: dict[str, str], origin: str | None = None) -> Iterator["PageSocket"]:
+    """A page's socket, opened as Streamlit's frontend does."""
+    with connect(
+        f"ws://127.0.0.1:{port}/_stcore/stream",
+        subprotocols=[Subprotocol("streamlit")],
+        origin=Origin(origin or f"http://127.0.0.1:{port}"),
+        additional_headers=headers,
+        open_timeout=START_SECONDS,
+        max_size=None,
+    ) as connection:
+        yield PageSocket(connection)
 
 
 class PageSocket:
@@ -147,7 +159,7 @@ def running_site(database_url: str, home: Path, app: str = "tests.web.gated_app:
     listener.close()
     engine = create_database_engine(normalise_url(database_url), application="tests")
     try:
-        site = Site(port, engine, home)
+        site = Site(port, database_url, engine, home)
         with site.client() as client:
             client.get("/_stcore/health").raise_for_status()
         yield site

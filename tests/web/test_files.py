@@ -6,7 +6,6 @@ import pytest
 
 from db.engine import transaction
 from db.models import Bill, Job, Role
-from db.users import find_user
 from tests.web.site import Site
 
 PDF = b"%PDF-1.7 a bill" * 100_000
@@ -14,9 +13,12 @@ PDF = b"%PDF-1.7 a bill" * 100_000
 
 def add_bill(site: Site, username: str, *documents: dict[str, str]) -> int:
     with transaction(site.engine) as session:
-        user = find_user(session, username)
-        assert user is not None
-        job = Job(user_id=user.id, name="Water", login_url="https://p.example/", billing_url="https://p.example/b")
+        job = Job(
+            user_id=site.user_id_of(username),
+            name="Water",
+            login_url="https://p.example/",
+            billing_url="https://p.example/b",
+        )
         job.updated_at = datetime.now(UTC)
         session.add(job)
         session.flush()

@@ -9,7 +9,7 @@ from websockets.exceptions import InvalidStatus
 from db.engine import transaction
 from db.models import Role
 from db.user_sessions import revoke_session
-from db.users import deactivate_user, find_user, reset_password
+from db.users import deactivate_user, reset_password
 from db.viewers import Viewer
 from tests.web.site import PASSWORD, Site
 
@@ -95,13 +95,11 @@ def test_identity_sent_by_a_client_opens_no_socket_and_no_page(site: Site, forge
 
 def test_identity_sent_by_a_signed_in_client_changes_nothing(site: Site) -> None:
     username, other = site.add_user(), site.add_user()
-    with transaction(site.engine) as session:
-        victim = find_user(session, other)
-        assert victim is not None
-    with site.socket(site.start_session(username), headers={"X-Punctual-User": victim.id}) as page:
+    victim = site.user_id_of(other)
+    with site.socket(site.start_session(username), headers={"X-Punctual-User": victim}) as page:
         assert page.texts() == [f"Signed in as {username}."]
     with site.client(site.start_session(username)) as client:
-        page = client.get("/account/password", headers={"X-Punctual-User": victim.id})
+        page = client.get("/account/password", headers={"X-Punctual-User": victim})
     assert f'value="{username}"' in page.text
 
 
@@ -123,18 +121,18 @@ def change_password_elsewhere(site: Site, username: str, token: str) -> None:
 
 def reset_by_admin(site: Site, username: str, token: str) -> None:
     with transaction(site.engine) as session:
-        user = find_user(session, username)
-        assert user is not None
         reset_password(
-            session, user.id, "Other-horse-2", by=Viewer("1", "ann", "Ann", Role.ADMIN), now=datetime.now(UTC)
+            session,
+            site.user_id_of(username),
+            "Other-horse-2",
+            by=Viewer("1", "ann", "Ann", Role.ADMIN),
+            now=datetime.now(UTC),
         )
 
 
 def deactivate(site: Site, username: str, token: str) -> None:
     with transaction(site.engine) as session:
-        user = find_user(session, username)
-        assert user is not None
-        deactivate_user(session, user.id, now=datetime.now(UTC))
+        deactivate_user(session, site.user_id_of(username), now=datetime.now(UTC))
 
 
 Ending = Callable[[Site, str, str], None]
@@ -181,7 +179,5 @@ def test_ending_one_session_leaves_the_others_open(site: Site) -> None:
 
 def test_socket_of_another_site_is_refused_although_signed_in(site: Site) -> None:
     token = site.start_session(site.add_user())
-    foreign = Site(site.port, site.engine, site.home)
-    foreign.url = "https://evil.example"
-    with pytest.raises(InvalidStatus), foreign.socket(token):
+    with pytest.raises(InvalidStatus), site.socket(token, origin="https://evil.example"):
         pass
