@@ -1,7 +1,7 @@
 """Fire: turn due occurrences into runs, exactly once each, and advance the schedules.
 
-One transaction a batch. The rule's answers are computed here in Python; the rows go in with three
-statements a batch, whatever its size.
+One transaction a batch. The rule's answers are computed here in Python; the batch then takes four
+statements, whatever its size: lock, insert, advance, notify.
 """
 
 import logging
@@ -38,6 +38,16 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
+class JobPlan:
+    """What one pass does for one due job: its rows, the last occurrence they cover, and what is due next."""
+
+    session_id: str
+    runs: Sequence[PlannedRun]
+    last_fired: datetime
+    next_run: datetime | None
+
+
+@dataclass(frozen=True)
 class FirePass:
     """What one batch did: how many schedules were due, how many runs are now queued."""
 
@@ -54,21 +64,19 @@ def fire_due_jobs(session: Session, now: datetime, *, limit: int = BATCH_SIZE) -
         .order_by(Job.next_run)
         .limit(limit)
         .with_for_update(of=Job, skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
     ).all()
-    planned: list[PlannedRun] = []
-    advanced: list[tuple[str, datetime | None, datetime, bool]] = []
+    plans: list[JobPlan] = []
     for job, breaker_open_until in rows:
         try:
-            runs, next_run = plan_job(job, breaker_open_until, now)
+            plans.append(plan_job(job, breaker_open_until, now))
         except InvalidScheduleError as error:
             _suspend_job(session, job, error, now)
-            continue
-        planned += runs
-        advanced.append((job.id, next_run, runs[-1].scheduled_for, any(r.status == RunStatus.QUEUED for r in runs)))
-    if planned:
-        _insert_runs(session, planned, now)
-        _advance_jobs(session, advanced)
-    queued = sum(r.status == RunStatus.QUEUED for r in planned)
+    queued = 0
+    if plans:
+        queued_ids = _insert_runs(session, [run for plan in plans for run in plan.runs], now)
+        queued = len(queued_ids)
+        _advance_jobs(session, plans, set(queued_ids))
     if queued:
         send_wake(session, Wake.CLAIM)
     return FirePass(due=len(rows), queued=queued)
@@ -79,13 +87,13 @@ def get_earliest_next_run(session: Session) -> datetime | None:
     return session.execute(select(func.min(Job.next_run)).where(Job.is_scheduled, Job.paused_at.is_(None))).scalar_one()
 
 
-def plan_job(job: Job, breaker_open_until: datetime | None, now: datetime) -> tuple[list[PlannedRun], datetime | None]:
+def plan_job(job: Job, breaker_open_until: datetime | None, now: datetime) -> JobPlan:
     """The rows for a due job's occurrences up to now, and its next occurrence after them.
 
-    After a very long outage the occurrences are worked off in several passes of bounded size.
+    After a very long outage the occurrences are worked off in several passes of bounded size; the newest
+    that a pass found stay due, so that the last pass can catch up on as many as ever.
     """
     assert job.next_run is not None
-    assert job.schedule_type is not None
     rule = _rule(job)
     due = [job.next_run]
     following = _next(rule, job.next_run)
@@ -93,8 +101,9 @@ def plan_job(job: Job, breaker_open_until: datetime | None, now: datetime) -> tu
         due.append(following)
         following = _next(rule, following)
     if following is not None and following <= now:
-        return [_collapse(job.id, due)], following
-    return _apply_policies(job, due, breaker_open_until, now), following
+        worked_off, left = due[:-MAX_RUNS_CAUGHT_UP], due[-MAX_RUNS_CAUGHT_UP:]
+        return JobPlan(job.id, [_collapse(job.id, worked_off)], worked_off[-1], left[0])
+    return JobPlan(job.id, _apply_policies(job, due, breaker_open_until, now), due[-1], following)
 
 
 def _apply_policies(
@@ -130,8 +139,7 @@ def _collapse(job_id: str, occurrences: Sequence[datetime]) -> PlannedRun:
 
 
 def _rule(job: Job) -> Rule:
-    assert job.schedule_type is not None
-    return parse_rule(job.schedule_type, job.schedule_config or {}, job.time_zone)
+    return parse_rule(job.schedule_type or "", job.schedule_config or {}, job.time_zone)
 
 
 @lru_cache(maxsize=4096)
@@ -140,18 +148,21 @@ def _next(rule: Rule, after: datetime) -> datetime | None:
     return next_occurrence(rule, after)
 
 
-def _insert_runs(session: Session, planned: Sequence[PlannedRun], now: datetime) -> None:
-    session.execute(
+def _insert_runs(session: Session, planned: Sequence[PlannedRun], now: datetime) -> list[str]:
+    """Insert the rows, save for occurrences that fired before; returns the job of each row that is queued."""
+    inserted = session.execute(
         text("""
             INSERT INTO import_runs
                 (session_id, trigger, scheduled_for, status, reason, occurrences, queued_at, run_after, finished_at)
             SELECT v.session_id, :trigger, v.scheduled_for, v.status, v.reason, v.occurrences, :now, :now,
-                   CASE WHEN v.status <> 'queued' THEN :now END
+                   CASE WHEN v.status <> 'queued' THEN CAST(:now AS timestamptz) END
             FROM unnest(
                 CAST(:sessions AS text[]), CAST(:instants AS timestamptz[]), CAST(:statuses AS text[]),
                 CAST(:reasons AS text[]), CAST(:counts AS int[])
-            ) AS v(session_id, scheduled_for, status, reason, occurrences)
+            ) WITH ORDINALITY AS v(session_id, scheduled_for, status, reason, occurrences, position)
+            ORDER BY v.position
             ON CONFLICT (session_id, scheduled_for) WHERE trigger = 'schedule' DO NOTHING
+            RETURNING session_id, status
         """),
         {
             "trigger": RunTrigger.SCHEDULE.value,
@@ -163,15 +174,15 @@ def _insert_runs(session: Session, planned: Sequence[PlannedRun], now: datetime)
             "counts": [p.occurrences for p in planned],
         },
     )
+    return [session_id for session_id, status in inserted if status == RunStatus.QUEUED]
 
 
-def _advance_jobs(session: Session, advanced: Sequence[tuple[str, datetime | None, datetime, bool]]) -> None:
-    ids, next_runs, fired, queued = zip(*advanced, strict=True)
+def _advance_jobs(session: Session, plans: Sequence[JobPlan], queued_ids: set[str]) -> None:
     session.execute(
         text("""
             UPDATE import_sessions AS s
             SET next_run = v.next_run,
-                last_scheduled_run = v.fired,
+                last_scheduled_run = greatest(s.last_scheduled_run, v.fired),
                 status = CASE WHEN v.queued AND s.status <> 'running' THEN 'queued' ELSE s.status END
             FROM unnest(
                 CAST(:ids AS text[]), CAST(:next_runs AS timestamptz[]), CAST(:fired AS timestamptz[]),
@@ -179,7 +190,12 @@ def _advance_jobs(session: Session, advanced: Sequence[tuple[str, datetime | Non
             ) AS v(id, next_run, fired, queued)
             WHERE s.id = v.id
         """),
-        {"ids": list(ids), "next_runs": list(next_runs), "fired": list(fired), "queued": list(queued)},
+        {
+            "ids": [p.session_id for p in plans],
+            "next_runs": [p.next_run for p in plans],
+            "fired": [p.last_fired for p in plans],
+            "queued": [p.session_id in queued_ids for p in plans],
+        },
     )
 
 

@@ -15,6 +15,7 @@ from db.viewers import Viewer
 NOW = datetime(2025, 3, 10, 12, 0, tzinfo=UTC)
 DAILY = Schedule("daily", {"hour": 2, "minute": 0}, "UTC")
 EVERY_MINUTE = Schedule("custom", {"cron_expression": "* * * * *"}, "UTC")
+PASSWORD = "Right-horse-1"
 BOX = SecretBox(("a test key of more than thirty-two characters",))
 
 
@@ -66,14 +67,14 @@ def make_job(
     return job
 
 
-def make_account(session: Session, job: Job, username: str, row_number: int = 2, password: str = "pw") -> Account:
+def make_account(session: Session, job: Job, username: str, row_number: int = 2, *, secret: str = PASSWORD) -> Account:
     """An account of the job; `accounts_count` is the caller's business."""
     account = Account(
         session_id=job.id,
         row_number=row_number,
         username=username,
-        secret=BOX.encrypt(password),
-        fingerprint=BOX.fingerprint(password),
+        secret=BOX.encrypt(secret),
+        fingerprint=BOX.fingerprint(secret),
         extra={},
     )
     session.add(account)
