@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from db.encryption import SecretBox
 from db.errors import NotFoundError
-from db.models import Account, AccountStatus, Job, Result
+from db.models import Account, AccountStatus, Bill, Job, Result
 
 
 @dataclass(frozen=True)
@@ -34,32 +34,57 @@ class AccountChanges:
 def replace_accounts(session: Session, job: Job, rows: Sequence[NewAccount], box: SecretBox) -> AccountChanges:
     """Make the job's accounts those of the rows.
 
-    Accounts are matched by user name in any case, so history stays with them. A changed password makes an
-    account that needed attention ready again.
+    Accounts are matched by user name in any case, so history stays with them. A changed row makes an account
+    that needed attention ready again; its place in the file and its password's encryption don't count.
     """
     known = {a.username.lower(): a for a in session.scalars(select(Account).where(Account.session_id == job.id))}
     added = changed = 0
     for row in rows:
         account = known.pop(row.username.lower(), None)
-        fingerprint = box.fingerprint(row.password)
         if account is None:
-            account = Account(session_id=job.id, username=row.username)
-            session.add(account)
+            session.add(_make_account(job, row, box))
             added += 1
-        elif account.fingerprint != fingerprint:
+        elif _bring_up_to_date(session, account, row, box):
             changed += 1
-        account.row_number = row.row_number
-        account.extra = dict(row.extra)
-        if account.fingerprint != fingerprint:
-            account.secret = box.encrypt(row.password)
-            account.fingerprint = fingerprint
-            account.status = AccountStatus.READY
-            account.status_reason = None
     if known:
         session.execute(delete(Account).where(Account.id.in_([a.id for a in known.values()])))
     job.accounts_count = len(rows)
     session.flush()
     return AccountChanges(added, changed, len(known), len(rows) - added - changed)
+
+
+def _make_account(job: Job, row: NewAccount, box: SecretBox) -> Account:
+    return Account(
+        session_id=job.id,
+        row_number=row.row_number,
+        username=row.username,
+        secret=box.encrypt(row.password),
+        fingerprint=box.fingerprint(row.password),
+        extra=dict(row.extra),
+    )
+
+
+def _bring_up_to_date(session: Session, account: Account, row: NewAccount, box: SecretBox) -> bool:
+    """Take over the row; True when it differs from what was known."""
+    is_same_password = box.matches(row.password, account.fingerprint)
+    is_changed = not is_same_password or account.username != row.username or account.extra != dict(row.extra)
+    if account.username != row.username:
+        session.execute(
+            update(Bill)
+            .where(Bill.session_id == account.session_id, Bill.username == account.username)
+            .values(username=row.username)
+        )
+        account.username = row.username
+    fingerprint = box.fingerprint(row.password)
+    if account.fingerprint != fingerprint:  # another password, or the same under a key that is no longer the first
+        account.secret = box.encrypt(row.password)
+        account.fingerprint = fingerprint
+    account.row_number = row.row_number
+    if is_changed:
+        account.extra = dict(row.extra)
+        account.status = AccountStatus.READY
+        account.status_reason = None
+    return is_changed
 
 
 def list_accounts(session: Session, job: Job, *, limit: int = 10_000) -> Sequence[Account]:

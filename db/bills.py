@@ -12,7 +12,12 @@ from sqlalchemy.orm import Session
 from db.errors import NotFoundError
 from db.models import Bill, Job
 from db.runs import get_run
+from db.storable_text import storable
 from db.viewers import Viewer
+
+COMPARED = ("number", "issued_on", "due_on", "amount", "currency", "portal_status")
+MAX_KEY_CHARACTERS = 300  # an index entry holds 2,700 bytes
+AMOUNT_LIMIT = Decimal(10) ** 11
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,8 @@ class BillRecord:
     amount: Decimal | None = None
     currency: str | None = None
     portal_status: str | None = None
-    fields: dict[str, Any] = field(default_factory=dict)
-    documents: list[dict[str, Any]] = field(default_factory=list)
+    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    documents: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     file_url: str | None = None
     sha256: str | None = None
 
@@ -35,32 +40,49 @@ class BillRecord:
 def record_bills(
     session: Session, records: Sequence[BillRecord], *, run_id: int, session_id: str, account_id: int, username: str
 ) -> int:
-    """Add new bills and bring known ones up to date; returns how many were new."""
+    """Add new bills and bring known ones up to date; returns how many were new.
+
+    A bill has changed when its main document or one of its values is another than before.
+    """
     known = {
         bill.bill_key: bill
         for bill in session.scalars(select(Bill).where(Bill.session_id == session_id, Bill.username == username))
     }
     new = 0
     for record in records:
-        bill = known.get(record.bill_key)
+        key = storable(record.bill_key)[:MAX_KEY_CHARACTERS]
+        values = {column: storable(getattr(record, column)) for column in COMPARED}
+        values["amount"] = _storable_amount(record.amount)
+        bill = known.get(key)
         if bill is None:
-            bill = Bill(
-                session_id=session_id, username=username, bill_key=record.bill_key, first_seen_run=run_id, documents=[]
-            )
+            bill = Bill(session_id=session_id, username=username, bill_key=key, first_seen_run=run_id, documents=[])
             session.add(bill)
-            known[record.bill_key] = bill
+            known[key] = bill
             new += 1
-        elif bill.sha256 != record.sha256 and record.sha256 is not None:
+        elif _has_changed(bill, record, values):
             bill.changed_run = run_id
         bill.account_id = account_id
         bill.last_seen_run = run_id
-        for column in ("number", "issued_on", "due_on", "amount", "currency", "portal_status", "fields"):
-            setattr(bill, column, getattr(record, column))
+        bill.fields = storable(record.fields)
+        for column, value in values.items():
+            setattr(bill, column, value)
         if record.documents:
-            bill.documents = record.documents
+            bill.documents = storable(record.documents)
             bill.file_url = record.file_url
             bill.sha256 = record.sha256
     return new
+
+
+def _has_changed(bill: Bill, record: BillRecord, values: dict[str, Any]) -> bool:
+    has_new_document = record.sha256 is not None and record.sha256 != bill.sha256
+    return has_new_document or any(getattr(bill, column) != value for column, value in values.items())
+
+
+def _storable_amount(amount: Decimal | None) -> Decimal | None:
+    """In cents; None for what is too large to be one, which is some other number read as an amount."""
+    if amount is None or not amount.is_finite() or abs(amount) >= AMOUNT_LIMIT:
+        return None
+    return amount.quantize(Decimal("0.01"))
 
 
 def get_bill(session: Session, viewer: Viewer, bill_id: int) -> Bill:

@@ -1,18 +1,21 @@
 """Claim, renew, finish, requeue, recover: who works on a run, fenced by its lease token.
 
-Locks are taken job first, then run, so that these verbs never wait for each other in a circle.
+Whoever waits for locks takes the job's first, then its runs', so nobody waits in a circle; those that
+take several jobs at once skip what is locked and never wait. A job's status changes in the transaction
+that changes its run: it is `running` exactly while one of its runs is.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import Select, case, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from db.jobs import settle_job_status
-from db.models import Job, JobStatus, LogLevel, Run, RunStatus, RunTrigger
+from db.models import Job, JobStatus, LogLevel, Portal, Run, RunStatus, RunTrigger
 from db.run_log import record_log_line
 from db.wake import Wake, send_wake
 
@@ -34,53 +37,88 @@ class RenewedLease:
     """A lease that still holds, and whether somebody asked for the run to stop."""
 
     run_id: int
+    lease_token: UUID
     is_stop_requested: bool
 
 
 def claim_runs(session: Session, now: datetime, *, worker: str, slots: int, lease: timedelta) -> list[Claim]:
-    """Take up to `slots` queued runs, people's before schedules', the oldest of each job first."""
-    if slots <= 0:
-        return []
+    """Take up to `slots` queued runs, people's before schedules', the oldest of each job first.
+
+    A portal that is as busy as it may be gets no further scheduled run: it would only wait in a slot that
+    another portal could use. What a person asked for starts all the same and shares the portal's places.
+    """
+    busy = _count_running_by_portal(session)
+    full: set[int] = set()
+    claims: list[Claim] = []
+    is_exhausted = slots <= 0
+    while not is_exhausted:
+        wanted = slots - len(claims)
+        rows = session.execute(_claimable(now, full).limit(wanted)).all()
+        for run, job, max_concurrent_accounts in rows:
+            if job.portal_id is not None:
+                if run.trigger == RunTrigger.SCHEDULE and busy[job.portal_id] >= max_concurrent_accounts:
+                    full.add(job.portal_id)
+                    continue
+                busy[job.portal_id] += 1
+            claims.append(_take(run, job, now, worker, lease))
+        session.flush()
+        is_exhausted = len(rows) < wanted or len(claims) == slots
+    return claims
+
+
+def _claimable(now: datetime, full_portals: set[int]) -> Select[Run, Job, int]:
     other = aliased(Run)
     first_of_job = (
         select(func.min(other.id))
         .where(other.session_id == Run.session_id, other.status == RunStatus.QUEUED, other.run_after <= now)
         .scalar_subquery()
     )
-    rows = session.execute(
-        select(Run, Job)
+    return (
+        select(Run, Job, Portal.max_concurrent_accounts)
         .join(Job, Job.id == Run.session_id)
+        .outerjoin(Portal, Portal.id == Job.portal_id)
         .where(Run.status == RunStatus.QUEUED, Run.run_after <= now, Job.status != JobStatus.RUNNING)
         .where(Run.id == first_of_job)
+        .where(or_(Run.trigger != RunTrigger.SCHEDULE, func.coalesce(Job.portal_id, 0).not_in(full_portals)))
         .order_by(case((Run.trigger == RunTrigger.SCHEDULE, 1), else_=0), Run.run_after, Run.id)
-        .limit(slots)
         .with_for_update(of=(Run, Job), skip_locked=True, key_share=True)
-    ).all()
-    claims: list[Claim] = []
-    for run, job in rows:
-        run.status = RunStatus.RUNNING
-        run.worker = worker
-        run.lease_token = uuid4()
-        run.lease_until = now + lease
-        run.started_at = run.started_at or now
-        job.status = JobStatus.RUNNING
-        job.last_run_id = run.id
-        job.last_run_at = run.started_at
-        claims.append(Claim(run.id, job.id, run.lease_token, run.attempt, job.timeout_seconds, run.scheduled_for))
-    session.flush()
-    return claims
+        .execution_options(populate_existing=True)
+    )
+
+
+def _count_running_by_portal(session: Session) -> Counter[int]:
+    rows = session.execute(
+        select(Job.portal_id, func.count())
+        .join(Run, Run.session_id == Job.id)
+        .where(Run.status == RunStatus.RUNNING, Job.portal_id.is_not(None))
+        .group_by(Job.portal_id)
+    )
+    return Counter({portal_id: count for portal_id, count in rows if portal_id is not None})
+
+
+def _take(run: Run, job: Job, now: datetime, worker: str, lease: timedelta) -> Claim:
+    token = uuid4()
+    run.status = RunStatus.RUNNING
+    run.worker = worker
+    run.lease_token = token
+    run.lease_until = now + lease
+    run.started_at = run.started_at or now
+    job.status = JobStatus.RUNNING
+    job.last_run_id = run.id
+    job.last_run_at = run.started_at
+    return Claim(run.id, job.id, token, run.attempt, job.timeout_seconds, run.scheduled_for)
 
 
 def renew_leases(session: Session, claims: Sequence[Claim], now: datetime, lease: timedelta) -> list[RenewedLease]:
-    """Extend the leases that still hold; a claim that is missing from the answer is lost."""
-    tokens = [c.lease_token for c in claims]
+    """Extend the leases that still hold; a claim whose token is missing from the answer is lost."""
     rows = session.execute(
         update(Run)
-        .where(Run.status == RunStatus.RUNNING, Run.lease_token.in_(tokens))
+        .where(Run.status == RunStatus.RUNNING, Run.lease_token.in_([c.lease_token for c in claims]))
         .values(lease_until=now + lease)
-        .returning(Run.id, Run.stop_requested_at)
+        .returning(Run.id, Run.lease_token, Run.stop_requested_at)
+        .execution_options(synchronize_session=False)
     )
-    return [RenewedLease(run_id, stop_requested_at is not None) for run_id, stop_requested_at in rows]
+    return [RenewedLease(i, token, stop_at is not None) for i, token, stop_at in rows if token is not None]
 
 
 def finish_run(
@@ -117,6 +155,7 @@ def recover_runs(session: Session, now: datetime, *, limit: int = 100) -> int:
         .order_by(Run.lease_until)
         .limit(limit)
         .with_for_update(of=(Job, Run), skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
     ).all()
     for job, run in rows:
         reason = f"the worker {run.worker} stopped answering"

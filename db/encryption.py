@@ -32,7 +32,7 @@ class SecretBox:
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(_derive(k, b"encrypt"))) for k in keys])
-        self._fingerprint_key = _derive(keys[0], b"fingerprint")
+        self._fingerprint_keys = [_derive(k, b"fingerprint") for k in keys]
         self._signing_key = _derive(keys[0], b"sign tokens")
 
     def encrypt(self, plain: str) -> bytes:
@@ -48,7 +48,11 @@ class SecretBox:
 
     def fingerprint(self, plain: str) -> str:
         """A keyed hash (HMAC-SHA256, hex): equal for equal texts, useless without the key."""
-        return hmac.new(self._fingerprint_key, plain.encode(), sha256).hexdigest()
+        return _fingerprint(self._fingerprint_keys[0], plain)
+
+    def matches(self, plain: str, fingerprint: str) -> bool:
+        """Whether the fingerprint is that of the text, under the first key or one that was."""
+        return any(hmac.compare_digest(_fingerprint(key, plain), fingerprint) for key in self._fingerprint_keys)
 
     @property
     def signing_key(self) -> bytes:
@@ -69,6 +73,10 @@ def open_secret_box(settings: Settings) -> SecretBox:
     return SecretBox(keys)
 
 
+def _fingerprint(key: bytes, plain: str) -> str:
+    return hmac.new(key, plain.encode(), sha256).hexdigest()
+
+
 def _derive(key: str, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=b"punctual", info=purpose).derive(key.encode())
 
@@ -81,6 +89,8 @@ def _read_or_make_key(path: Path) -> str:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())  # what it encrypts must not outlive it
         try:
             os.link(draft, path)
         except FileExistsError:

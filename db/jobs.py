@@ -124,12 +124,12 @@ def count_jobs_by_status(session: Session, viewer: Viewer) -> dict[str, int]:
     query = select(Job.status, func.count()).group_by(Job.status)
     if not viewer.is_admin:
         query = query.where(Job.user_id == viewer.user_id)
-    return {status: count for status, count in session.execute(query)}
+    return dict(session.execute(query).all())
 
 
 def list_owner_names(session: Session, user_ids: set[str]) -> dict[str, str]:
     """Names of the jobs' owners, for admins who see everyone's."""
-    return {i: n for i, n in session.execute(select(User.id, User.name).where(User.id.in_(user_ids)))}
+    return dict(session.execute(select(User.id, User.name).where(User.id.in_(user_ids))).all())
 
 
 def get_job_portal(session: Session, job: Job) -> Portal | None:
@@ -188,7 +188,7 @@ def update_schedule(
 ) -> Job:
     """Give the job another schedule, or none; the next run is the first occurrence after now.
 
-    Raises ConflictError, recurrence.InvalidScheduleError.
+    A paused job stays paused. Raises ConflictError, recurrence.InvalidScheduleError.
     """
     job = lock_job(session, viewer, job_id)
     _require_version(job, expected_version)
@@ -224,7 +224,10 @@ def pause_job(session: Session, viewer: Viewer, job_id: str, *, now: datetime) -
 
 
 def resume_job(session: Session, viewer: Viewer, job_id: str, *, now: datetime) -> Job:
-    """Let the schedule fire again, from the first occurrence after now: resuming never runs anything at once."""
+    """Let the schedule fire again, from the first occurrence after now: resuming never runs anything at once.
+
+    Raises recurrence.InvalidScheduleError when it was paused because it cannot be read, and still cannot.
+    """
     job = lock_job(session, viewer, job_id)
     if job.paused_at is not None:
         before = _audited(job)
@@ -260,7 +263,7 @@ def settle_job_status(job: Job, outcome: RunStatus, *, has_queued_run: bool) -> 
     job.status = JobStatus.QUEUED if has_queued_run else JobStatus(outcome.value)
 
 
-def _visible(viewer: Viewer) -> Select[tuple[Job]]:
+def _visible(viewer: Viewer) -> Select[Job]:
     query = select(Job)
     return query if viewer.is_admin else query.where(Job.user_id == viewer.user_id)
 
@@ -277,9 +280,8 @@ def _require_version(job: Job, expected: int | None) -> None:
 
 def _apply_schedule(job: Job, schedule: Schedule | None, now: datetime) -> None:
     job.is_scheduled = schedule is not None
-    job.paused_at = None
     if schedule is None:
-        job.next_run = None
+        job.next_run = job.paused_at = None
         return
     job.schedule_type = schedule.schedule_type
     job.schedule_config = dict(schedule.schedule_config)

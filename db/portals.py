@@ -21,8 +21,16 @@ def ensure_portal(session: Session, host: str, *, user_id: str, authorised: bool
 
     Raises PortalNotAuthorisedError unless a person has confirmed, now or before, that they may use it.
     """
+    known = get_portal(session, host)
+    if known is not None and known.authorised_at is not None:
+        return known  # not locked: running imports book their requests in this row
     session.execute(insert(Portal).values(host=host).on_conflict_do_nothing(index_elements=[Portal.host]))
-    portal = session.scalars(select(Portal).where(Portal.host == host).with_for_update()).one()
+    portal = session.scalars(
+        select(Portal)
+        .where(Portal.host == host)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).one()
     if portal.authorised_at is None:
         if not authorised:
             raise PortalNotAuthorisedError(
@@ -43,6 +51,7 @@ def reserve_request(session: Session, portal_id: int) -> float:
         .where(Portal.id == portal_id)
         .values(next_request_at=func.greatest(func.coalesce(Portal.next_request_at, clock), clock) + spacing)
         .returning(func.extract("epoch", Portal.next_request_at - spacing - clock))
+        .execution_options(synchronize_session=False)
     ).scalar_one()
     return max(0.0, float(reserved))
 
@@ -50,7 +59,10 @@ def reserve_request(session: Session, portal_id: int) -> float:
 def open_breaker(session: Session, portal_id: int, *, reason: str, now: datetime, cool_down: timedelta) -> None:
     """Let no run sign in at this portal until the cool-down is over."""
     session.execute(
-        update(Portal).where(Portal.id == portal_id).values(breaker_open_until=now + cool_down, breaker_reason=reason)
+        update(Portal)
+        .where(Portal.id == portal_id)
+        .values(breaker_open_until=now + cool_down, breaker_reason=reason)
+        .execution_options(synchronize_session=False)
     )
 
 

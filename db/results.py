@@ -21,6 +21,7 @@ from db.models import (
     RunStatus,
 )
 from db.runs import get_run
+from db.storable_text import storable
 from db.viewers import Viewer
 
 PAGE_SIZE = 200
@@ -71,8 +72,8 @@ def record_result(session: Session, run_id: int, lease_token: UUID, record: Resu
             username=record.username,
             row_number=record.row_number,
             status=record.status,
-            error=record.error,
-            final_error=record.final_error,
+            error=storable(record.error),
+            final_error=storable(record.final_error),
             retry_attempts=record.retry_attempts,
             file_url=documents[0].file_url if documents else None,
             bills_new=new_bills,
@@ -85,8 +86,17 @@ def record_result(session: Session, run_id: int, lease_token: UUID, record: Resu
     if succeeded:
         _update_account(session, record.account_id, last_success_at=now)
     elif record.status in (ResultStatus.WRONG_CREDENTIALS, ResultStatus.NEEDS_ATTENTION):
-        _update_account(session, record.account_id, status=AccountStatus.NEEDS_ATTENTION, status_reason=record.error)
+        _update_account(
+            session, record.account_id, status=AccountStatus.NEEDS_ATTENTION, status_reason=storable(record.error)
+        )
     session.flush()
+
+
+def has_result(session: Session, run_id: int, account_id: int) -> bool:
+    """Whether the account has its result in this run."""
+    return session.execute(
+        select(select(Result.id).where(Result.run_id == run_id, Result.account_id == account_id).exists())
+    ).scalar_one()
 
 
 def count_results(session: Session, run_id: int) -> dict[ResultStatus, int]:

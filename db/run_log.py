@@ -8,6 +8,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from db.models import LogLevel, RunLogLine
+from db.storable_text import storable
 
 MAX_MESSAGE_CHARACTERS = 1000
 
@@ -38,7 +39,7 @@ def record_log_lines(session: Session, run_id: int, lines: Sequence[LogLine]) ->
                     "at": line.at,
                     "level": line.level,
                     "account_id": line.account_id,
-                    "message": line.message[:MAX_MESSAGE_CHARACTERS],
+                    "message": storable(line.message[:MAX_MESSAGE_CHARACTERS]),
                 }
                 for line in lines
             ],

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from db.audit import record_audit
 from db.errors import ConflictError, NotFoundError
 from db.jobs import get_job, lock_job, settle_job_status
-from db.models import LIVE_RUN_STATUSES, Job, JobStatus, Run, RunStatus, RunTrigger
+from db.models import LIVE_RUN_STATUSES, Job, JobStatus, LogLevel, Run, RunStatus, RunTrigger
+from db.run_log import record_log_line
 from db.viewers import Viewer
 from db.wake import Wake, send_wake
 
@@ -50,6 +51,7 @@ def request_stop(session: Session, viewer: Viewer, job_id: str, *, now: datetime
         .where(Run.session_id == job.id, Run.status.in_(LIVE_RUN_STATUSES))
         .order_by(Run.id)
         .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
     ).all()
     if not runs:
         raise ConflictError("no run of this job is queued or running")
@@ -58,7 +60,9 @@ def request_stop(session: Session, viewer: Viewer, job_id: str, *, now: datetime
         if run.status == RunStatus.QUEUED:
             run.status = RunStatus.STOPPED
             run.finished_at = now
-            run.reason = "stopped on request before it started"
+            run.reason = "stopped on request while it was queued"
+            job.results_count += run.accounts_done
+            record_log_line(session, run.id, LogLevel.WARNING, f"run {run.reason}", at=now)
     session.flush()
     if all(run.status == RunStatus.STOPPED for run in runs):
         settle_job_status(job, RunStatus.STOPPED, has_queued_run=False)

@@ -1,16 +1,22 @@
 """The run's side of the database: reads what to do, writes what was done, always under the run's lease.
 
-Runs in a single thread of its own, so that the event loop never waits for Postgres.
+Runs in a single thread of its own, so that the event loop never waits for Postgres. A database that is away
+for a moment is waited for: the supervisor ends the run when that takes longer than its lease.
 """
 
-from collections.abc import Sequence
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import count
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from db.accounts import list_unfinished_accounts
@@ -21,9 +27,24 @@ from db.engine import transaction
 from db.errors import LeaseLostError
 from db.models import Account, Job, LogLevel, Portal, ResultStatus, Run, RunStatus
 from db.portals import free_portal_slot, open_breaker, reserve_request, try_portal_slot
-from db.results import ResultRecord, count_results, record_result, start_accounts
+from db.results import ResultRecord, count_results, has_result, record_result, start_accounts
 from db.run_log import LogLine, record_log_lines
 from portal_import.outcomes import AccountOutcome, BillFound
+
+RETRY_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0)  # the last one again and again
+PASSING_SQLSTATES = {
+    "40001",  # serialization failure
+    "40P01",  # deadlock
+    "53300",  # too many connections
+    "55P03",  # lock not available in time
+    "57P01",  # the server shuts down
+    "57P02",  # the server crashed
+    "57P03",  # the server starts
+}
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,14 @@ class RunPlan:
     accounts: Sequence[Account] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class PortalSlot:
+    """One of the portal's places, held on the connection of that generation."""
+
+    number: int
+    generation: int
+
+
 class RunLedger:
     """Database access of one run, held by its lease token. Closing it frees the portal's slots."""
 
@@ -54,39 +83,42 @@ class RunLedger:
         self._engine = engine
         self._run_id = run_id
         self._token = lease_token
-        self._lines: list[LogLine] = []
+        self._lines: deque[LogLine] = deque()
         self._held_slots: set[int] = set()
         self._slot_connection: Connection | None = None
+        self._slot_generation = 0
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
 
     def load_plan(self) -> RunPlan:
         """Read the job, its portal and the accounts without a result. Raises LeaseLostError."""
-        with transaction(self._engine) as session:
-            run = session.get(Run, self._run_id)
-            job = session.get(Job, run.session_id) if run else None
-            if run is None or job is None or run.lease_token != self._token:
-                raise LeaseLostError
-            portal = session.get(Portal, job.portal_id) if job.portal_id else None
-            accounts = list_unfinished_accounts(session, run.id, job.id)
-            total = run.accounts_done + len(accounts)
-            start_accounts(session, run.id, self._token, accounts_total=total)
-            return RunPlan(
-                job_id=job.id,
-                login_url=job.login_url,
-                billing_url=job.billing_url,
-                portal_id=portal.id if portal else None,
-                portal_host=portal.host if portal else "",
-                engine=portal.engine if portal else "http",
-                username_selector=portal.username_selector if portal else None,
-                password_selector=portal.password_selector if portal else None,
-                link_selector=portal.link_selector if portal else None,
-                max_concurrent_accounts=portal.max_concurrent_accounts if portal else 1,
-                has_request_spacing=bool(portal and portal.min_seconds_between_requests > 0),
-                breaker_open_until=portal.breaker_open_until if portal else None,
-                breaker_reason=portal.breaker_reason if portal else None,
-                accounts_total=total,
-                accounts=accounts,
-            )
+        return self._transact(self._load_plan)
+
+    def _load_plan(self, session: Session) -> RunPlan:
+        run = session.get(Run, self._run_id)
+        job = session.get(Job, run.session_id) if run else None
+        if run is None or job is None or run.lease_token != self._token:
+            raise LeaseLostError
+        portal = session.get(Portal, job.portal_id) if job.portal_id else None
+        accounts = list_unfinished_accounts(session, run.id, job.id)
+        total = run.accounts_done + len(accounts)
+        start_accounts(session, run.id, self._token, accounts_total=total)
+        return RunPlan(
+            job_id=job.id,
+            login_url=job.login_url,
+            billing_url=job.billing_url,
+            portal_id=portal.id if portal else None,
+            portal_host=portal.host if portal else "",
+            engine=portal.engine if portal else "http",
+            username_selector=portal.username_selector if portal else None,
+            password_selector=portal.password_selector if portal else None,
+            link_selector=portal.link_selector if portal else None,
+            max_concurrent_accounts=portal.max_concurrent_accounts if portal else 1,
+            has_request_spacing=bool(portal and portal.min_seconds_between_requests > 0),
+            breaker_open_until=portal.breaker_open_until if portal else None,
+            breaker_reason=portal.breaker_reason if portal else None,
+            accounts_total=total,
+            accounts=accounts,
+        )
 
     def log(self, level: LogLevel, message: str, account_id: int | None = None) -> None:
         """Keep a line; it is stored with the next `flush_log`."""
@@ -94,10 +126,9 @@ class RunLedger:
 
     def flush_log(self) -> None:
         """Store the lines kept so far."""
-        lines, self._lines = self._lines, []
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
         if lines:
-            with transaction(self._engine) as session:
-                record_log_lines(session, self._run_id, lines)
+            self._transact(lambda session: record_log_lines(session, self._run_id, lines))
 
     def record_outcome(self, account: Account, outcome: AccountOutcome, started_at: datetime | None) -> None:
         """Store what happened to one account. Raises LeaseLostError."""
@@ -112,61 +143,121 @@ class RunLedger:
             retry_attempts=outcome.retry_attempts,
             bills=[_bill_record(b) for b in outcome.bills],
         )
-        with transaction(self._engine) as session:
-            record_result(session, self._run_id, self._token, record, datetime.now(UTC))
+
+        attempts = count(1)
+
+        def record_once(session: Session) -> None:
+            # A commit may have succeeded although its answer was lost with the connection.
+            if next(attempts) == 1 or not has_result(session, self._run_id, record.account_id):
+                record_result(session, self._run_id, self._token, record, datetime.now(UTC))
+
+        self._transact(record_once)
 
     def finish(self, outcome: RunStatus, reason: str | None) -> None:
         """End the run. Raises LeaseLostError."""
         self.flush_log()
-        with transaction(self._engine) as session:
+
+        def finish_under_lease(session: Session) -> None:
             if not finish_run(session, self._run_id, self._token, outcome, reason, datetime.now(UTC)):
                 raise LeaseLostError
 
+        self._transact(finish_under_lease)
+
     def count_results(self) -> dict[ResultStatus, int]:
         """How the accounts of the run ended, earlier attempts included."""
-        with transaction(self._engine) as session:
-            return count_results(session, self._run_id)
+        return self._transact(lambda session: count_results(session, self._run_id))
 
     def open_breaker(self, portal_id: int, reason: str, cool_down: timedelta) -> None:
         """Keep every run from signing in at the portal for a while."""
-        with transaction(self._engine) as session:
-            open_breaker(session, portal_id, reason=reason, now=datetime.now(UTC), cool_down=cool_down)
+        self._transact(
+            lambda session: open_breaker(session, portal_id, reason=reason, now=datetime.now(UTC), cool_down=cool_down)
+        )
 
     def reserve_request(self, portal_id: int) -> float:
         """Seconds to wait until this request may be sent."""
-        with transaction(self._engine) as session:
-            return reserve_request(session, portal_id)
+        return self._transact(lambda session: reserve_request(session, portal_id))
 
-    def try_slot(self, portal_id: int, slots: int) -> int | None:
+    def try_slot(self, portal_id: int, slots: int) -> PortalSlot | None:
         """One of the portal's slots, if one is free among all runs on all machines."""
-        connection = self._slots()
-        for slot in range(slots):
-            if slot not in self._held_slots:
-                with Session(connection) as session, session.begin():
-                    taken = try_portal_slot(session, portal_id, slot)
-                if taken:
-                    self._held_slots.add(slot)
-                    return slot
-        return None
+        return _with_patience(lambda: self._try_slot(portal_id, slots), self._drop_slots)
 
-    def free_slot(self, portal_id: int, slot: int) -> None:
-        """Give a slot back."""
-        with Session(self._slots()) as session, session.begin():
-            free_portal_slot(session, portal_id, slot)
-        self._held_slots.discard(slot)
+    def free_slot(self, portal_id: int, slot: PortalSlot) -> None:
+        """Give a slot back. One whose connection broke is free already."""
+        _with_patience(lambda: self._free_slot(portal_id, slot), self._drop_slots)
 
     def close(self) -> None:
         """Store what is left of the log and end the connections."""
-        self.flush_log()
-        if self._slot_connection is not None:
-            self._slot_connection.invalidate()
-            self._slot_connection.close()
-        self._engine.dispose()
+        try:
+            self.flush_log()
+        finally:
+            self._drop_slots()
+            self._engine.dispose()
+
+    def _try_slot(self, portal_id: int, slots: int) -> PortalSlot | None:
+        connection = self._slots()
+        for number in range(slots):
+            if number not in self._held_slots:
+                with Session(connection) as session, session.begin():
+                    taken = try_portal_slot(session, portal_id, number)
+                if taken:
+                    self._held_slots.add(number)
+                    return PortalSlot(number, self._slot_generation)
+        return None
+
+    def _free_slot(self, portal_id: int, slot: PortalSlot) -> None:
+        if slot.generation != self._slot_generation:
+            return
+        with Session(self._slots()) as session, session.begin():
+            free_portal_slot(session, portal_id, slot.number)
+        self._held_slots.discard(slot.number)
 
     def _slots(self) -> Connection:
         if self._slot_connection is None:
             self._slot_connection = self._engine.connect()
         return self._slot_connection
+
+    def _drop_slots(self) -> None:
+        """End the connection that holds the slots, and so give them all back."""
+        connection, self._slot_connection = self._slot_connection, None
+        self._held_slots.clear()
+        self._slot_generation += 1
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _transact(self, work: Callable[[Session], T]) -> T:
+        """Do the work in a transaction; again from the start while the database is away."""
+
+        def attempt() -> T:
+            with transaction(self._engine) as session:
+                return work(session)
+
+        return _with_patience(attempt)
+
+
+def _with_patience(attempt: Callable[[], T], on_failure: Callable[[], None] | None = None) -> T:
+    tries = 0
+    while True:
+        try:
+            return attempt()
+        except DBAPIError as error:
+            if not _is_passing(error):
+                raise
+            logger.warning("the database is away, waiting for it (%s)", type(error.orig).__name__)
+        if on_failure is not None:
+            on_failure()
+        time.sleep(RETRY_PAUSES_SECONDS[min(tries, len(RETRY_PAUSES_SECONDS) - 1)])
+        tries += 1
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    """Whether the same work can succeed later: the connection broke, or the server asks for patience."""
+    state = getattr(error.orig, "pgcode", None)
+    return (
+        error.connection_invalidated
+        or state in PASSING_SQLSTATES
+        or (state is None and isinstance(error, OperationalError))
+    )
 
 
 def decrypt_password(account: Account, box: SecretBox) -> str:

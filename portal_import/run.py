@@ -8,6 +8,8 @@ import asyncio
 import logging
 import os
 import signal
+import threading
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,15 +18,16 @@ from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from db.encryption import SecretBox, WrongSecretKeyError, open_secret_box
 from db.engine import create_database_engine
-from db.errors import LeaseLostError
+from db.errors import LeaseLostError, PunctualError
 from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, Engine, LogLevel, ResultStatus, RunStatus
 from portal_import.breaker import Breaker
 from portal_import.engine.http_engine import import_account
 from portal_import.engine.storage import DocumentStore
-from portal_import.ledger import RunLedger, RunPlan, decrypt_password
+from portal_import.ledger import PortalSlot, RunLedger, RunPlan, decrypt_password
 from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile
 from portal_import.url_templates import InvalidUrlError, fill_url
 from settings import read_settings
@@ -62,6 +65,7 @@ def run_in_child(order: RunOrder, parent: Connection) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_exit_with_parent, args=(parent,), name="parent", daemon=True).start()
     settings = read_settings()
     logging.basicConfig(level=settings.log_level, format=f"%(asctime)s run {order.run_id} %(levelname)s %(message)s")
     engine = create_database_engine(make_url(order.database_url), application=f"run {order.run_id}", pool_size=2)
@@ -73,7 +77,7 @@ def run_in_child(order: RunOrder, parent: Connection) -> None:
         Limits(max_file_bytes=settings.max_file_mb * 1024 * 1024),
     )
     try:
-        asyncio.run(_run_while_parent_lives(work, parent))
+        asyncio.run(work.run())
     except* LeaseLostError:
         logger.warning("the claim was lost; leaving the run to its new worker")
         os._exit(EXIT_LEASE_LOST)
@@ -81,9 +85,10 @@ def run_in_child(order: RunOrder, parent: Connection) -> None:
         ledger.close()
 
 
-async def _run_while_parent_lives(work: "ImportRun", parent: Connection) -> None:
-    asyncio.get_running_loop().add_reader(parent.fileno(), lambda: os._exit(EXIT_PARENT_GONE))
-    await work.run()
+def _exit_with_parent(parent: Connection) -> None:
+    """In a thread, so that nothing the run waits for delays it."""
+    parent.poll(None)
+    os._exit(EXIT_PARENT_GONE)
 
 
 class ImportRun:
@@ -105,20 +110,19 @@ class ImportRun:
         if plan.engine == Engine.BROWSER:
             await self._finish(RunStatus.FAILED, "the browser engine is not available in this version")
             return
-        flusher = asyncio.create_task(self._flush_log_forever())
-        try:
-            await self._import_accounts(plan)
-        finally:
-            flusher.cancel()
+        await self._import_accounts(plan)
         await self._finish(*self._judge(await self._in_ledger(self._ledger.count_results)))
 
     async def _import_accounts(self, plan: RunPlan) -> None:
         self._log_start(plan)
         waiting = iter(plan.accounts)
         workers = min(plan.max_concurrent_accounts, len(plan.accounts))
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._work_through(plan, waiting))
+        async with asyncio.TaskGroup() as outer:
+            flusher = outer.create_task(self._flush_log_forever())
+            async with asyncio.TaskGroup() as group:
+                for _ in range(workers):
+                    group.create_task(self._work_through(plan, waiting))
+            flusher.cancel()
 
     async def _work_through(self, plan: RunPlan, waiting: Iterator[Account]) -> None:
         for account in waiting:
@@ -141,7 +145,7 @@ class ImportRun:
         if account.status == AccountStatus.NEEDS_ATTENTION:
             why = account.status_reason or "an earlier run could not sign in"
             advice = "replace its row in the CSV, or clear the mark on the job's page"
-            return _refused(ResultStatus.NEEDS_ATTENTION, f"left alone since an earlier run: {why} To go on, {advice}.")
+            return _refused(ResultStatus.NEEDS_ATTENTION, f"left alone since an earlier run: {why}; to go on, {advice}")
         if plan.breaker_open_until is not None and plan.breaker_open_until > datetime.now(UTC):
             why = f"{plan.portal_host} is left alone until {plan.breaker_open_until:%d %b %H:%M} UTC"
             return _refused(ResultStatus.NOT_TRIED, f"{why}: {plan.breaker_reason}")
@@ -171,6 +175,13 @@ class ImportRun:
             )
         except OSError as error:
             return _refused(ResultStatus.FAILED, f"a bill could not be stored: {error.strerror or error}")
+        except (PunctualError, SQLAlchemyError):
+            raise  # about the whole run
+        except Exception as error:
+            # One account must not take the others down, nor be signed in to again by a repeated attempt.
+            where = "".join(traceback.format_tb(error.__traceback__))  # its message might quote what the portal sent
+            logger.error("account %s failed unexpectedly: %s\n%s", account.id, type(error).__name__, where)
+            return _refused(ResultStatus.FAILED, f"the import failed unexpectedly ({type(error).__name__})")
 
     async def _record(self, account: Account, outcome: AccountOutcome, started_at: datetime | None) -> None:
         await self._in_ledger(self._ledger.record_outcome, account, outcome, started_at)
@@ -189,7 +200,7 @@ class ImportRun:
             self._ledger.log(LogLevel.ERROR, f"{reason}; {plan.portal_host} is left alone for {minutes} minutes")
             await self._in_ledger(self._ledger.open_breaker, plan.portal_id, reason, BREAKER_COOL_DOWN)
 
-    async def _take_slot(self, plan: RunPlan) -> int | None:
+    async def _take_slot(self, plan: RunPlan) -> PortalSlot | None:
         """Wait for one of the portal's places, shared with all other runs."""
         if plan.portal_id is None:
             return None
@@ -211,9 +222,7 @@ class ImportRun:
         failures = {s: n for s, n in counts.items() if s not in SUCCEEDED_RESULTS}
         if not failures:
             return RunStatus.COMPLETED, None
-        reason = ", ".join(
-            f"{n} account{'s' if n > 1 else ''} {FAILURE_WORDS[s]}" for s, n in sorted(failures.items())
-        )
+        reason = ", ".join(f"{n} account{'s' if n > 1 else ''} {FAILURE_WORDS[s]}" for s, n in sorted(failures.items()))
         succeeded = sum(counts.values()) - sum(failures.values())
         return (RunStatus.PARTIAL if succeeded else RunStatus.FAILED), reason
 

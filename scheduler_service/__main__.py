@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import threading
+from types import FrameType
 
 from sqlalchemy.exc import OperationalError
 
@@ -32,8 +33,12 @@ def main() -> int:
         print(explain_connection_error(error, url), file=sys.stderr)
         return 1
     stopping = threading.Event()
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, ask_to_stop)
     service = SchedulerService(engine, settings)
     service.start()
     stopping.wait()

@@ -1,19 +1,17 @@
 """The service: APScheduler as the clock, our tables as the truth.
 
 Each step below does one unit of work and may be called at any time; the clock, a wake-up and the safety
-polls all lead to the same calls. A step that fails is logged and tried again at the next poll.
+polls all lead to the same calls. A step that fails is logged and tried again.
 """
 
 import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+import time
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
-from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,7 +22,9 @@ from db.instances import record_fire_pass, record_seen, record_stopped, register
 from db.sign_in_throttle import purge_sign_in_attempts
 from db.user_sessions import purge_sessions
 from db.wake import Wake
+from scheduler_service.clock import Clock, Step
 from scheduler_service.listener import WakeListener
+from scheduler_service.outages import describe_outage
 from scheduler_service.supervision import EndCause, Supervisor, start_fork_server
 from settings import VERSION, Settings
 
@@ -35,6 +35,7 @@ HEARTBEAT_SECONDS = 5
 RECOVER_SECONDS = 5
 PURGE_SECONDS = 3600
 STOP_GRACE_SECONDS = 5
+LOCKED_JOB_PAUSE = timedelta(seconds=0.25)
 
 logger = logging.getLogger(__name__)
 
@@ -46,22 +47,15 @@ class SchedulerService:
         self._engine = engine
         self._settings = settings
         self._lease = timedelta(seconds=settings.lease_seconds)
-        self._supervisors: dict[int, Supervisor] = {}
+        self._supervisors: dict[UUID, Supervisor] = {}  # by lease token: a run may come back while its old child ends
         self._lock = threading.Lock()
-        self._fire_lock = threading.Lock()
-        self._claim_lock = threading.Lock()
-        self._renew_lock = threading.Lock()
-        self._draining = threading.Event()
         self._all_ended = threading.Condition(self._lock)
+        self._draining = threading.Event()
         self._instance_id = ""
-        self._clock = BackgroundScheduler(
-            timezone=UTC,
-            executors={
-                "default": ThreadPoolExecutor(12),
-                "runs": ThreadPoolExecutor(max(1, settings.slots)),
-            },
-            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 2},
-        )
+        self._clock = Clock(slots=settings.slots)
+        self._fire_step = Step("fire", self.fire, self._clock)
+        self._claim_step = Step("claim", self.claim, self._clock)
+        self._renew_step = Step("renew", self.renew, self._clock)
         self._listener = WakeListener(engine, self.wake)
 
     def start(self) -> None:
@@ -77,12 +71,12 @@ class SchedulerService:
             )
         if self._settings.slots:
             start_fork_server()
-        self._every(FIRE_POLL_SECONDS, self.fire)
-        self._every(CLAIM_POLL_SECONDS, self.claim)
-        self._every(LEASE_TICK_SECONDS, self.renew)
-        self._every(RECOVER_SECONDS, self.recover)
-        self._every(HEARTBEAT_SECONDS, self.heartbeat)
-        self._every(PURGE_SECONDS, self.purge)
+        self._clock.run_every(FIRE_POLL_SECONDS, self._fire_step)
+        self._clock.run_every(CLAIM_POLL_SECONDS, self._claim_step)
+        self._clock.run_every(LEASE_TICK_SECONDS, self._renew_step)
+        self._clock.run_every(RECOVER_SECONDS, Step("recover", self.recover, self._clock))
+        self._clock.run_every(HEARTBEAT_SECONDS, Step("heartbeat", self.heartbeat, self._clock))
+        self._clock.run_every(PURGE_SECONDS, Step("purge", self.purge, self._clock))
         self._clock.start()
         self._listener.start()
         logger.info("scheduler %s is running with %s slots", self._instance_id, self._settings.slots)
@@ -90,68 +84,78 @@ class SchedulerService:
     def stop(self) -> None:
         """Drain: claim nothing more, give running children their grace, then return their runs to the queue."""
         self._draining.set()
+        self._claim_step.wait_for_turn(STOP_GRACE_SECONDS)  # what it claims is drained too
         logger.info("draining: waiting up to %s s for running imports", self._settings.drain_seconds)
         if not self._wait_until_idle(self._settings.drain_seconds):
             for supervisor in self._list_supervisors():
                 supervisor.end(EndCause.DRAIN)
             self._wait_until_idle(STOP_GRACE_SECONDS)
         self._listener.stop()
-        self._clock.shutdown(wait=False)
-        with transaction(self._engine) as session:
-            record_stopped(session, self._instance_id, _now())
+        self._listener.join()
+        self._clock.stop()
+        try:
+            with transaction(self._engine) as session:
+                record_stopped(session, self._instance_id, _now())
+        except SQLAlchemyError as error:
+            logger.error("could not sign off: %s", describe_outage(error))
         logger.info("scheduler %s has stopped", self._instance_id)
 
     def wake(self, what: Wake) -> None:
-        """Run the steps that a wake-up is about, now."""
-        steps: dict[Wake, Callable[[], None]] = {Wake.FIRE: self.fire, Wake.CLAIM: self.claim, Wake.STOP: self.renew}
-        self._run_at(steps[what], _now())
+        """Run the step that a wake-up is about, now."""
+        steps = {Wake.FIRE: self._fire_step, Wake.CLAIM: self._claim_step, Wake.STOP: self._renew_step}
+        steps[what].wake()
 
     def fire(self) -> None:
         """Fire everything that is due, then aim at the earliest schedule to come."""
-        with self._fire_lock:
-            queued = 0
-            while True:
-                with transaction(self._engine) as session:
-                    done = fire_due_jobs(session, _now())
-                queued += done.queued
-                if done.due < BATCH_SIZE:
-                    break
+        due = queued = 0
+        is_finished = False
+        while not is_finished:
             with transaction(self._engine) as session:
-                record_fire_pass(session, self._instance_id, _now())
-                earliest = get_earliest_next_run(session)
+                done = fire_due_jobs(session, _now())
+            due += done.due
+            queued += done.queued
+            is_finished = done.due < BATCH_SIZE or self._draining.is_set()
+        with transaction(self._engine) as session:
+            record_fire_pass(session, self._instance_id, _now())
+            earliest = get_earliest_next_run(session)
         if queued:
-            self._run_at(self.claim, _now())
+            self._claim_step.wake()
         if earliest is not None and earliest < _now() + timedelta(seconds=FIRE_POLL_SECONDS):
-            self._run_at(self.fire, max(earliest, _now()))
+            # What is due and was not fired is locked: another scheduler fires it, or somebody edits it.
+            soonest = _now() if due else _now() + LOCKED_JOB_PAUSE
+            self._clock.run_at(self._fire_step, max(earliest, soonest))
 
     def claim(self) -> None:
         """Take queued runs for the free slots and start supervising them."""
-        with self._claim_lock:
-            free = self._settings.slots - len(self._list_supervisors())
-            if free <= 0 or self._draining.is_set():
-                return
-            with transaction(self._engine) as session:
-                claims = claim_runs(session, _now(), worker=self._instance_id, slots=free, lease=self._lease)
-            for claim in claims:
-                supervisor = Supervisor(self._engine, claim)
-                with self._lock:
-                    self._supervisors[claim.run_id] = supervisor
-                self._clock.add_job(supervisor.run, args=[self._forget], executor="runs", max_instances=1)
+        free = self._settings.slots - len(self._list_supervisors())
+        if free <= 0 or self._draining.is_set():
+            return
+        held_until = self._lease_end()
+        with transaction(self._engine) as session:
+            claims = claim_runs(session, _now(), worker=self._instance_id, slots=free, lease=self._lease)
+        for claim in claims:
+            supervisor = Supervisor(self._engine, claim, held_until=held_until, on_end=self._forget)
+            with self._lock:
+                self._supervisors[claim.lease_token] = supervisor
+            self._clock.run_in_slot(supervisor.run)
 
     def renew(self) -> None:
         """Extend the leases of running runs; end those that were lost or asked to stop."""
-        with self._renew_lock:
-            supervisors = self._list_supervisors()
-            if not supervisors:
-                return
-            with transaction(self._engine) as session:
-                held = {r.run_id: r for r in renew_leases(session, [s.claim for s in supervisors], _now(), self._lease)}
-            for supervisor in supervisors:
-                renewed = held.get(supervisor.claim.run_id)
-                if renewed is not None and renewed.is_stop_requested:
-                    supervisor.end(EndCause.STOP)
-                elif renewed is None:
-                    supervisor.end(EndCause.LEASE_LOST)
+        supervisors = self._list_supervisors()
+        if not supervisors:
+            return
+        held_until = self._lease_end()
+        with transaction(self._engine) as session:
+            renewed = renew_leases(session, [s.claim for s in supervisors], _now(), self._lease)
+        held = {lease.lease_token: lease for lease in renewed}
+        for supervisor in supervisors:
+            lease = held.get(supervisor.claim.lease_token)
+            if lease is None:
+                supervisor.end(EndCause.LEASE_LOST)
+            elif lease.is_stop_requested:
+                supervisor.end(EndCause.STOP)
+            else:
+                supervisor.hold_until(held_until)
 
     def recover(self) -> None:
         """Take back runs whose worker stopped answering."""
@@ -171,16 +175,9 @@ class SchedulerService:
             purge_sessions(session, _now())
             purge_sign_in_attempts(session, _now())
 
-    def _every(self, seconds: int, step: Callable[[], None]) -> None:
-        self._clock.add_job(
-            _guarded(step), IntervalTrigger(seconds=seconds, timezone=UTC), id=step.__name__, next_run_time=_now()
-        )
-
-    def _run_at(self, step: Callable[[], None], at: datetime) -> None:
-        """Bring the step's next turn forward; never push it back."""
-        job = self._clock.get_job(step.__name__)
-        if job is not None and (job.next_run_time is None or job.next_run_time > at):
-            job.modify(next_run_time=at)
+    def _lease_end(self) -> float:
+        """When a lease that is taken or renewed from now on ends, on the monotonic clock."""
+        return time.monotonic() + self._lease.total_seconds()
 
     def _list_supervisors(self) -> list[Supervisor]:
         with self._lock:
@@ -188,27 +185,14 @@ class SchedulerService:
 
     def _forget(self, supervisor: Supervisor) -> None:
         with self._lock:
-            self._supervisors.pop(supervisor.claim.run_id, None)
+            self._supervisors.pop(supervisor.claim.lease_token, None)
             self._all_ended.notify_all()
         if not self._draining.is_set():
-            self._run_at(self.claim, _now())
+            self._claim_step.wake()
 
     def _wait_until_idle(self, seconds: float) -> bool:
         with self._all_ended:
             return self._all_ended.wait_for(lambda: not self._supervisors, timeout=seconds)
-
-
-def _guarded(step: Callable[[], None]) -> Callable[[], None]:
-    """The step, with a database that is away for a moment told in one line."""
-
-    def run() -> None:
-        try:
-            step()
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            logger.error("%s failed, will be tried again: %s", step.__name__, str(cause).strip().splitlines()[0])
-
-    return run
 
 
 def _now() -> datetime:

@@ -9,10 +9,13 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,10 +24,15 @@ from db.claims import Claim, finish_run, requeue_run
 from db.engine import transaction
 from db.models import RunStatus
 from portal_import.run import EXIT_LEASE_LOST, RunOrder, run_in_child
+from scheduler_service.outages import describe_outage
 
 KILL_AFTER_SECONDS = 1.0
+SETTLE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
 CHILDREN = multiprocessing.get_context("forkserver")
-PRELOADED = ["portal_import.run"]
+PRELOADED = ["scheduler_service.fork_server"]
+
+# Starting a process also collects other threads' children; two threads reading one exit code would lose it.
+_starting_or_collecting = threading.Lock()
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +52,19 @@ def start_fork_server() -> None:
     warm_up = CHILDREN.Process(target=_nothing, daemon=True)
     warm_up.start()
     warm_up.join()
+    warm_up.close()
 
 
 class Supervisor:
     """Watches one claimed run from its start to its end, in a thread of the runs' executor."""
 
-    def __init__(self, engine: Engine, claim: Claim) -> None:
+    def __init__(
+        self, engine: Engine, claim: Claim, *, held_until: float, on_end: Callable[["Supervisor"], None]
+    ) -> None:
         self.claim = claim
         self._engine = engine
+        self._held_until = held_until
+        self._on_end = on_end
         self._cause: EndCause | None = None
         self._nudge_reader, self._nudge_writer = os.pipe()
         self._lock = threading.Lock()
@@ -63,48 +76,65 @@ class Supervisor:
                 self._cause = cause
                 os.write(self._nudge_writer, b"x")
 
-    def run(self, on_end: Callable[["Supervisor"], None]) -> None:
+    def hold_until(self, instant: float) -> None:
+        """The lease was extended to that instant of the monotonic clock. Without that, the child is ended in time:
+        by then another worker may have its run."""
+        self._held_until = instant
+
+    def run(self) -> None:
         """Start the child, wait for its end or for a reason to end it, and settle the run."""
         try:
-            self._supervise()
-        except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            logger.error("run %s could not be settled, its lease will run out: %s", self.claim.run_id, cause)
+            self._settle(self._supervise())
         finally:
             with self._lock:
                 os.close(self._nudge_reader)
                 os.close(self._nudge_writer)
                 self._nudge_reader = self._nudge_writer = -1
-            on_end(self)
+            self._on_end(self)
 
-    def _supervise(self) -> None:
-        url = self._engine.url.render_as_string(hide_password=False)
-        order = RunOrder(self.claim.run_id, self.claim.lease_token, url)
-        for_child, ours = CHILDREN.Pipe(duplex=False)
-        child = CHILDREN.Process(
-            target=run_in_child, args=(order, for_child), name=f"run-{self.claim.run_id}", daemon=True
+    def _supervise(self) -> int | None:
+        """See the child through; returns its exit code, None when it was not even started."""
+        if self._cause is not None:
+            return None
+        order = RunOrder(
+            self.claim.run_id, self.claim.lease_token, self._engine.url.render_as_string(hide_password=False)
         )
-        child.start()
-        for_child.close()
-        try:
+        for_child, ours = CHILDREN.Pipe(duplex=False)
+        with ours:  # when this end closes, for whatever reason, the child ends itself
+            with for_child, _starting_or_collecting:
+                child = CHILDREN.Process(
+                    target=run_in_child, args=(order, for_child), name=f"run-{self.claim.run_id}", daemon=True
+                )
+                child.start()
             self._watch(child.sentinel)
-            if child.exitcode is None and self._cause is not None:
-                _end_process_group(child.pid, child.sentinel)
-            child.join()
-            _kill_group(child.pid)  # whatever the child itself started
-        finally:
-            ours.close()
-        self._settle(child.exitcode)
+            return _end_process(child)
 
     def _watch(self, sentinel: int) -> None:
         """Return when the child has ended or there is a cause to end it."""
-        ready = wait([sentinel, _Pollable(self._nudge_reader)], timeout=self.claim.timeout_seconds)
-        if not ready:
-            self.end(EndCause.TIMEOUT)
+        times_out_at = time.monotonic() + self.claim.timeout_seconds
+        while True:
+            until = min(times_out_at, self._held_until)
+            if wait([sentinel, self._nudge_reader], timeout=max(0.0, until - time.monotonic())):
+                return
+            if time.monotonic() >= times_out_at:
+                self.end(EndCause.TIMEOUT)
+            elif time.monotonic() >= self._held_until:
+                logger.error("run %s: its lease could not be renewed in time", self.claim.run_id)
+                self.end(EndCause.LEASE_LOST)
 
     def _settle(self, exit_code: int | None) -> None:
         """Write the outcome that the child could not write; nothing when it has."""
-        now = datetime.now(UTC)
+        for pause in SETTLE_PAUSES_SECONDS:
+            try:
+                self._write_outcome(exit_code, datetime.now(UTC))
+            except SQLAlchemyError as error:
+                logger.error("run %s could not be settled: %s", self.claim.run_id, describe_outage(error))
+                time.sleep(pause)
+            else:
+                return
+        logger.error("run %s is left to whoever finds its lease run out", self.claim.run_id)
+
+    def _write_outcome(self, exit_code: int | None, now: datetime) -> None:
         run_id, token = self.claim.run_id, self.claim.lease_token
         with transaction(self._engine) as session:
             if self._cause == EndCause.STOP:
@@ -112,7 +142,8 @@ class Supervisor:
             elif self._cause == EndCause.TIMEOUT:
                 reason = f"not done within {self.claim.timeout_seconds} seconds"
                 finish_run(session, run_id, token, RunStatus.TIMED_OUT, reason, now)
-            elif self._cause == EndCause.DRAIN:
+            elif self._cause == EndCause.DRAIN or (self._cause is None and exit_code == -signal.SIGTERM):
+                # A SIGTERM of somebody else's: systemd, for one, sends it to the children as well.
                 requeue_run(session, run_id, token, "the scheduler was shut down", now, is_fault=False)
             elif self._cause is None and exit_code != EXIT_LEASE_LOST:
                 reason = f"the import process {_explain_exit(exit_code)}"
@@ -120,40 +151,40 @@ class Supervisor:
                     logger.error("run %s: %s", run_id, reason)
 
 
-class _Pollable:
-    """Lets `multiprocessing.connection.wait` watch a plain file descriptor."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-
-def _end_process_group(pid: int | None, sentinel: int) -> None:
-    """SIGTERM, then SIGKILL for what is left a second later."""
-    _signal_group(pid, signal.SIGTERM)
-    if not wait([sentinel], timeout=KILL_AFTER_SECONDS):
-        _kill_group(pid)
-
-
-def _kill_group(pid: int | None) -> None:
-    _signal_group(pid, signal.SIGKILL)
+def _end_process(child: BaseProcess) -> int | None:
+    """End the child and all that it started: SIGTERM, then SIGKILL a second later; returns its exit code."""
+    if not wait([child.sentinel], timeout=0):
+        _signal_group(child, signal.SIGTERM)
+        while not wait([child.sentinel], timeout=KILL_AFTER_SECONDS):
+            _signal_group(child, signal.SIGKILL)
+    with _starting_or_collecting:
+        child.join()
+        exit_code = child.exitcode
+    if child.pid is not None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    child.close()
+    return exit_code
 
 
-def _signal_group(pid: int | None, what: signal.Signals) -> None:
-    if pid is None:
+def _signal_group(child: BaseProcess, what: signal.Signals) -> None:
+    """Signal the child's process group, or the child where it has not made its group yet."""
+    if child.pid is None:
         return
     try:
-        os.killpg(pid, what)
+        os.killpg(child.pid, what)
     except ProcessLookupError:
-        return  # already gone
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, what)
 
 
 def _explain_exit(code: int | None) -> str:
     if code is None or code >= 0:
         return f"ended without a result (exit code {code})"
-    name = signal.Signals(-code).name
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
     return f"was killed ({name})"
 
 
