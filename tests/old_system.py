@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 USERS = [
     ("8c1f6f0e-2f6b-4a53-9a57-0d6a4bb1f001", "Ann.Lee@example.com", "2025-11-03 08:15:00"),
@@ -51,6 +51,18 @@ class Shape:
     times: str = "timestamp"
     has_schedules: bool = True
     config: str = "json"
+
+
+SHAPES = [
+    Shape(ids=ids, has_schedules=has_schedules, times=times, config=config)
+    for ids, has_schedules, times, config in [
+        ("varchar", True, "timestamp", "json"),
+        ("varchar(36)", False, "timestamp", "json"),
+        ("uuid", True, "timestamp", "jsonb"),
+        ("uuid", False, "timestamptz", "json"),
+        ("text", True, "timestamp(0)", "text"),
+    ]
+]
 
 
 def job_id(number: int) -> str:
@@ -129,6 +141,19 @@ def fill_old_tables(connection: Connection, shape: Shape) -> None:
             )
     insert(connection, "team_members", user_id=USERS[0][0], team="finance")
     insert(connection, "team_members", user_id=USERS[1][0], team="finance")
+
+
+def fill(engine: Engine, shape: Shape | None = None) -> None:
+    """Tables and rows, committed."""
+    with engine.begin() as connection:
+        make_old_tables(connection, shape or Shape())
+        fill_old_tables(connection, shape or Shape())
+
+
+def execute(engine: Engine, *statements: str) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
 
 
 def insert(connection: Connection, table: str, **values: Any) -> None:

@@ -39,6 +39,11 @@ def loosen(connection: Connection, old: OldTables) -> None:
         connection.execute(text("ALTER TABLE import_results RENAME COLUMN email TO username"))
 
 
+def run(connection: Connection, statement: str) -> None:
+    """Execute a statement with names from the catalogue, whatever characters these have."""
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+
+
 def add_columns(table: OldTable) -> None:
     """Add our columns, nullable until they are filled."""
     present = set(table.columns) | ({"username"} if table.name == "import_results" else set())
@@ -71,7 +76,7 @@ def complete_table(connection: Connection, table: OldTable) -> None:
 def tie(connection: Connection, old: OldTables) -> None:
     """Put back the foreign keys of other tables that had to make way for a change of type."""
     for statement in old.foreign_keys:
-        connection.exec_driver_sql(statement)
+        run(connection, statement)
 
 
 def _drop_foreign_keys(connection: Connection, old: OldTables) -> Sequence[tuple[int, str]]:
@@ -97,7 +102,7 @@ def _drop_foreign_keys(connection: Connection, old: OldTables) -> Sequence[tuple
             broken[link.oid] = link
             changed.update({source} if link.kind not in TEXT_TYPES else set())
     for link in broken.values():
-        connection.exec_driver_sql(f"ALTER TABLE {link.table_name} DROP CONSTRAINT {link.quoted_name}")
+        run(connection, f"ALTER TABLE {link.table_name} DROP CONSTRAINT {link.quoted_name}")
         if not _is_replaced(old, link):
             old.foreign_keys.append(
                 f"ALTER TABLE {link.table_name} ADD CONSTRAINT {link.quoted_name} {link.definition}"
@@ -113,13 +118,13 @@ def _drop_own_constraints(connection: Connection, table: OldTable) -> None:
     """Drop what says something about known columns only, unless another table's foreign key needs it."""
     known = [column.name for column in table.known]
     for name in connection.scalars(text(_OWN_CONSTRAINTS), {"table": table.oid, "known": known}).all():
-        connection.exec_driver_sql(f"ALTER TABLE {table.name} DROP CONSTRAINT {name}")
+        run(connection, f"ALTER TABLE {table.name} DROP CONSTRAINT {name}")
 
 
 def _drop_own_indexes(connection: Connection, table: OldTable) -> None:
     known = [column.name for column in table.known]
     for name in connection.scalars(text(_OWN_INDEXES), {"table": table.oid, "known": known}).all():
-        connection.exec_driver_sql(f"DROP INDEX {name}")
+        run(connection, f"DROP INDEX {name}")
 
 
 def _change_types(connection: Connection, table: OldTable) -> None:
@@ -164,7 +169,7 @@ def _make_text(connection: Connection, oid: int, column: str) -> None:
 
 def _execute_change(connection: Connection, table: str, column: str, statement: str) -> None:
     try:
-        connection.exec_driver_sql(statement)
+        run(connection, statement)
     except DBAPIError as error:
         if not isinstance(error.orig, psycopg2.errors.FeatureNotSupported):
             raise
@@ -183,7 +188,7 @@ def _name_primary_key(connection: Connection, table: OldTable) -> None:
     if name is None:
         op.create_primary_key(op.f(f"pk_{table.name}"), table.name, ["id"])
     elif name != f"pk_{table.name}":
-        connection.exec_driver_sql(f"ALTER TABLE {table.name} RENAME CONSTRAINT {name} TO pk_{table.name}")
+        run(connection, f"ALTER TABLE {table.name} RENAME CONSTRAINT {name} TO pk_{table.name}")
 
 
 _FOREIGN_KEY_COLUMNS = """

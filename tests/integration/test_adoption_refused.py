@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from db.engine import create_database_engine, normalise_url
 from db.migrate import MigrationRefusedError, current_revision, upgrade
 from tests.catalogue import everything
-from tests.old_system import USERS, Shape, fill_old_tables, job_id, make_old_tables, result_id
+from tests.old_system import USERS, fill, job_id, result_id
 
 REFUSED = {
     "a result without its session": (
@@ -89,9 +89,7 @@ REFUSED = {
 @pytest.fixture
 def old(empty_database_url: str) -> Iterator[Engine]:
     engine = create_database_engine(normalise_url(empty_database_url), application="tests")
-    with engine.begin() as connection:
-        make_old_tables(connection, Shape())
-        fill_old_tables(connection, Shape())
+    fill(engine)
     yield engine
     engine.dispose()
 

@@ -159,7 +159,7 @@ def test_an_unknown_user_is_not_repeated(database_url: str, engine: Engine) -> N
             "nothing answers at db.example:5432 within the time allowed; is the address right?",
         ),
         (
-            'connection to server at "db.example" (192.0.2.1), port 5432 failed: FATAL:  sorry, too many clients already',
+            'connection to server at "db.example" (192.0.2.1), port 5432 failed: FATAL:  too many clients',
             "the database at db.example:5432 has no connection free; raise max_connections there",
         ),
         (

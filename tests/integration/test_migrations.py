@@ -3,13 +3,12 @@
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from db import migrate
 from db.engine import normalise_url
@@ -17,7 +16,8 @@ from db.migrate import MigrationRefusedError, current_revision, head_revision, i
 from db.models import Base
 from settings import PROJECT_ROOT
 from tests.catalogue import constraints_and_indexes, differences_from_models, everything
-from tests.old_system import Shape, fill_old_tables, make_old_tables
+from tests.old_system import fill
+from tests.waiting import wait_until
 
 
 def test_migrated_tables_are_those_of_the_models(engine: Engine) -> None:
@@ -58,7 +58,8 @@ def test_upgrade_waits_for_its_turn(empty_database_url: str) -> None:
     with engine.connect() as other, ThreadPoolExecutor(1) as pool:
         other.execute(text("SELECT pg_advisory_lock(:key)"), {"key": migrate.ADVISORY_LOCK})
         upgrading = pool.submit(upgrade, empty_database_url)
-        wait_until_waiting(other)
+        waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        wait_until(lambda: other.scalar(waiting), 30, "the upgrade to wait for its turn")
         assert not upgrading.done()
         other.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": migrate.ADVISORY_LOCK})
         assert len(upgrading.result(timeout=30)) == 1
@@ -70,9 +71,7 @@ def test_upgrade_gives_up_on_a_table_that_stays_in_use(
 ) -> None:
     monkeypatch.setattr(migrate, "LOCK_TIMEOUT", "50ms")
     engine = create_engine(normalise_url(empty_database_url))
-    with engine.begin() as connection:
-        make_old_tables(connection, Shape())
-        fill_old_tables(connection, Shape())
+    fill(engine)
     before = everything(engine)
     with engine.begin() as reader:
         reader.execute(text("SELECT * FROM users"))
@@ -87,9 +86,8 @@ def test_upgrade_gives_up_on_a_step_that_takes_too_long(
 ) -> None:
     monkeypatch.setattr(migrate, "STATEMENT_TIMEOUT", "50ms")
     engine = create_engine(normalise_url(empty_database_url))
+    fill(engine)
     with engine.begin() as connection:
-        make_old_tables(connection, Shape())
-        fill_old_tables(connection, Shape())
         connection.exec_driver_sql("""
             CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(10); RETURN NEW; END';
             CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION dawdle()
@@ -98,6 +96,20 @@ def test_upgrade_gives_up_on_a_step_that_takes_too_long(
     with pytest.raises(MigrationRefusedError, match="took longer than 50ms"):
         upgrade(empty_database_url)
     assert everything(engine) == before
+    engine.dispose()
+
+
+def test_every_step_runs_under_limits_and_in_utc(empty_database_url: str) -> None:
+    engine = create_engine(normalise_url(empty_database_url))
+    fill(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("""
+            CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'lock %% statement %% zone %%',
+            current_setting('lock_timeout'), current_setting('statement_timeout'), current_setting('TimeZone'); END $$;
+            CREATE TRIGGER telling BEFORE UPDATE ON users EXECUTE FUNCTION tell()
+        """)
+    with pytest.raises(MigrationRefusedError, match="lock 10s statement 10min zone UTC"):
+        upgrade(empty_database_url)
     engine.dispose()
 
 
@@ -116,11 +128,3 @@ def test_migrations_only_go_forward(engine: Engine) -> None:
         config.attributes["connection"] = connection
         with pytest.raises(NotImplementedError, match="only go forward"):
             command.downgrade(config, "base")
-
-
-def wait_until_waiting(connection: Connection) -> None:
-    """Until another connection waits for an advisory lock."""
-    deadline = time.monotonic() + 30
-    query = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    while connection.scalar(query) == 0:
-        assert time.monotonic() < deadline
