@@ -9,11 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from db.models import Job
-from ui.moments import both
+from ui.moments import both, relative
 from ui.outcomes import RUN_LOOKS, STATE_LOOKS, job_state, pill_column
 from ui.schedule_editor import describe_job_schedule
 
-PHONE_COLUMNS = ("name", "status", "next_run")
+PHONE_COLUMNS = ("name", "status", "next_in")
 
 
 def jobs_frame(jobs: Sequence[Job], zone: ZoneInfo, now: datetime, owners: dict[str, str]) -> pd.DataFrame:
@@ -25,6 +25,7 @@ def jobs_frame(jobs: Sequence[Job], zone: ZoneInfo, now: datetime, owners: dict[
             "badge": "📅" if job.is_scheduled else "",
             "schedule": describe_job_schedule(job, viewer_zone=zone),
             "next_run": _next_run(job, zone, now),
+            "next_in": relative(job.next_run, now) if job.next_run and job.paused_at is None else "–",
             "last_run": both(job.last_run_at, zone, now),
             "status": [job_state(job).pill],
             "last_outcome": [RUN_LOOKS[job.last_outcome].pill] if job.last_outcome else [],
@@ -38,7 +39,7 @@ def jobs_frame(jobs: Sequence[Job], zone: ZoneInfo, now: datetime, owners: dict[
 
 def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, key: str) -> Job | None:
     """The table; returns the job whose name was pressed."""
-    order = PHONE_COLUMNS if phone else tuple(frame.columns)
+    order = PHONE_COLUMNS if phone else tuple(c for c in frame.columns if c != "next_in")
     column = st.column_config
     pressed = f"{key}-open"
     st.dataframe(
@@ -55,6 +56,7 @@ def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, 
             "badge": column.TextColumn("📅", width=40, alignment="center", help="Runs by itself"),
             "schedule": column.TextColumn("Schedule"),
             "next_run": column.TextColumn("Next run"),
+            "next_in": column.TextColumn("Next run"),
             "last_run": column.TextColumn("Last run"),
             "status": pill_column("Status", STATE_LOOKS),
             "last_outcome": pill_column("Last outcome", RUN_LOOKS.values()),

@@ -110,6 +110,7 @@ def _render_weekdays(key: str, stored: Mapping[str, Any]) -> int | list[int]:
         default=[d for d in WEEKDAYS if d in days],
         format_func=lambda d: WEEKDAYS[d],
         key=f"{key}-weekdays",
+        wrap=True,
     )
     return picked[0] if len(picked) == 1 else sorted(picked)
 

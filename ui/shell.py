@@ -33,7 +33,8 @@ STYLE = """
 }
 .account-links a:hover, .account-links a:focus-visible {background: rgba(128, 128, 128, 0.15);}
 @media (max-width: 640px) {
-  .stMainBlockContainer {padding: 3.25rem 1rem 3rem;}
+  .stMainBlockContainer {padding: 4.25rem 1rem 3rem;}
+  [data-testid="stElementToolbar"] {display: none;}
   [data-testid="stMetricValue"] {font-size: 1.1rem;}
   .st-key-facts [data-testid="stColumn"] {min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem);}
 }
