@@ -1,16 +1,47 @@
 """The REST API's application."""
 
 from fastapi import FastAPI
+from sqlalchemy import Engine
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from settings import VERSION
+from api import authentication, files, health, jobs, runs, schedules
+from api.errors import add_error_handlers
+from api.resources import Resources
+from settings import VERSION, Settings
+
+MAX_JSON_BYTES = 64 * 1024
 
 
-def build_api() -> FastAPI:
-    """The API, to be mounted at `/api`."""
-    api = FastAPI(title="Punctual", version=VERSION)
+class NoStore:
+    """ASGI middleware: no cache keeps an answer; all are somebody's own."""
 
-    @api.get("/health")
-    def get_health() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
-        return {"status": "ok"}
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_header(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+            await send(message)
+
+        await self._app(scope, receive, send_with_header)
+
+
+def build_api(engine: Engine | None = None, settings: Settings | None = None) -> FastAPI:
+    """The API, to be mounted at `/api`; on the process's own engine and settings unless others are given."""
+    api = FastAPI(
+        title="Punctual",
+        version=VERSION,
+        # The documentation pages would load scripts from a foreign host; the schema is at /openapi.json.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=MAX_JSON_BYTES,
+    )
+    api.state.resources = Resources(engine, settings)
+    api.add_middleware(NoStore)
+    add_error_handlers(api)
+    for module in (authentication, jobs, runs, files, schedules, health):
+        api.include_router(module.router)
     return api

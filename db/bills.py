@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.errors import NotFoundError
@@ -96,14 +96,26 @@ def get_bill(session: Session, viewer: Viewer, bill_id: int) -> Bill:
     return bill
 
 
-def list_run_bills(session: Session, viewer: Viewer, run_id: int, *, limit: int = 1000) -> Sequence[Bill]:
-    """The bills that the run saw and that no later run replaced, newest date first. Raises NotFoundError."""
+def list_run_bills(
+    session: Session,
+    viewer: Viewer,
+    run_id: int,
+    *,
+    after: tuple[str, date | None, int] | None = None,
+    limit: int = 1000,
+) -> Sequence[Bill]:
+    """The bills that the run saw and that no later run replaced, by user name, newest date first.
+
+    `after` is the user name, date and id of the page before's last bill. Raises NotFoundError.
+    """
     run, _ = get_run(session, viewer, run_id)
-    return session.scalars(
-        select(Bill)
-        .where(
-            or_(Bill.last_seen_run == run.id, Bill.first_seen_run == run.id, Bill.changed_run == run.id),
-        )
-        .order_by(Bill.username, Bill.issued_on.desc().nulls_last(), Bill.id)
-        .limit(limit)
-    ).all()
+    issued_on = func.coalesce(Bill.issued_on, date.min)
+    query = select(Bill).where(
+        or_(Bill.last_seen_run == run.id, Bill.first_seen_run == run.id, Bill.changed_run == run.id)
+    )
+    if after is not None:
+        username, last_issued_on, bill_id = after
+        last_issued_on = last_issued_on or date.min
+        is_later_in_account = or_(issued_on < last_issued_on, and_(issued_on == last_issued_on, Bill.id > bill_id))
+        query = query.where(or_(Bill.username > username, and_(Bill.username == username, is_later_in_account)))
+    return session.scalars(query.order_by(Bill.username, issued_on.desc(), Bill.id).limit(limit)).all()

@@ -4,6 +4,7 @@ Addresses in the database are keys such as `ab/abcdef….pdf`, relative to the s
 addresses below the root are understood too.
 """
 
+import mimetypes
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import NotFoundError
 from db.models import Bill, Job
+from db.results import get_result
 from db.viewers import Viewer
 
 CHUNK_BYTES = 256 * 1024
@@ -58,6 +60,21 @@ def get_bill_document(session: Session, viewer: Viewer, bill_id: int, index: int
     if not 0 <= index < len(documents):
         raise NotFoundError("there is no such document")
     return _describe(documents[index])
+
+
+def get_result_document(session: Session, viewer: Viewer, result_id: str) -> BillDocument:
+    """The newest document that the result's account brought. Raises NotFoundError."""
+    result = get_result(session, viewer, result_id)
+    if result.file_url is None:
+        raise NotFoundError("this account has no file in this run")
+    candidates = session.scalars(
+        select(Bill.documents).where(Bill.session_id == result.session_id, Bill.username == result.username)
+    )
+    documents = [d for bill_documents in candidates for d in bill_documents if d["file_url"] == result.file_url]
+    if documents:
+        return _describe(documents[0])
+    content_type, _ = mimetypes.guess_type(result.file_url)  # the bill has another document by now
+    return _describe({"file_url": result.file_url, "content_type": content_type})
 
 
 def open_document(storage_url: str, file_url: str) -> OpenDocument:

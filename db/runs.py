@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.audit import record_audit
@@ -92,3 +92,9 @@ def list_runs(
         query = query.where(Run.id < before_id)
     rows = session.scalars(query.order_by(Run.id.desc()).limit(limit + 1)).all()
     return (rows, None) if len(rows) <= limit else (rows[:limit], rows[limit - 1].id)
+
+
+def count_live_runs(session: Session) -> dict[str, int]:
+    """How many runs of all jobs are queued and running, by status."""
+    query = select(Run.status, func.count()).where(Run.status.in_(LIVE_RUN_STATUSES)).group_by(Run.status)
+    return dict(session.execute(query).all())

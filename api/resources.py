@@ -1,0 +1,46 @@
+"""What the API works with: the database, the settings and the installation's keys.
+
+Nothing is opened when the application is built, only when the first request needs it.
+"""
+
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from db.encryption import SecretBox, open_secret_box
+from db.engine import transaction
+from settings import Settings, get_settings
+
+
+class Resources:
+    """The process's own engine and settings, unless others are given."""
+
+    def __init__(self, engine: Engine | None = None, settings: Settings | None = None) -> None:
+        self._engine = engine
+        self._settings = settings
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold for these requests."""
+        return self._settings or get_settings()
+
+    @cached_property
+    def box(self) -> SecretBox:
+        """The keys that encrypt passwords and sign tokens."""
+        return open_secret_box(self.settings)
+
+    def transaction(self) -> AbstractContextManager[Session]:
+        """A transaction; open it inside a handler, so that no connection waits for a thread."""
+        return transaction(self._engine)
+
+
+async def get_resources(request: Request) -> Resources:
+    """The resources that the application was built with."""
+    return request.app.state.resources
+
+
+Here = Annotated[Resources, Depends(get_resources)]

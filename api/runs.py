@@ -1,0 +1,181 @@
+"""`/jobs/{id}/runs` and `/runs/{id}`: the history of a job, and a run's results, log and bills."""
+
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from api.authentication import CurrentViewer
+from api.cursors import Position, make_cursor, read_cursor
+from api.paging import LongPageQuery, NumberId, PageQuery, TextId
+from api.resources import Here
+from api.shapes import BillShape, DocumentShape, LogLineShape, PageShape, ResultShape, RunDetailShape, RunShape
+from db.bills import list_run_bills
+from db.models import Bill, Result, Run, RunLogLine
+from db.results import count_results, list_results
+from db.run_log import list_log_lines
+from db.runs import get_run, list_runs
+
+router = APIRouter(tags=["runs"])
+
+
+@router.get("/jobs/{job_id}/runs")
+def get_job_runs(
+    job_id: TextId, query: Annotated[PageQuery, Query()], viewer: CurrentViewer, here: Here
+) -> PageShape[RunShape]:
+    """A page of the job's runs, newest first; occurrences that were missed or skipped are among them."""
+    key, list_name = here.box.signing_key, f"runs of {job_id}"
+    (before,) = read_cursor(key, list_name, query.cursor) if query.cursor is not None else (None,)
+    assert before is None or isinstance(before, int)
+    with here.transaction() as session:
+        runs, following = list_runs(session, viewer, job_id, before_id=before, limit=query.limit)
+        items = [run_shape(run) for run in runs]
+    return PageShape(items=items, next_cursor=make_cursor(key, list_name, [following]) if following else None)
+
+
+@router.get("/runs/{run_id}")
+def get_one_run(run_id: NumberId, viewer: CurrentViewer, here: Here) -> RunDetailShape:
+    """One run."""
+    with here.transaction() as session:
+        run, job = get_run(session, viewer, run_id)
+        counts = {status.value: count for status, count in count_results(session, run.id).items()}
+        return RunDetailShape(**run_shape(run).model_dump(), job_name=job.name, results=counts)
+
+
+@router.get("/runs/{run_id}/results")
+def get_run_results(
+    run_id: NumberId, query: Annotated[LongPageQuery, Query()], viewer: CurrentViewer, here: Here, request: Request
+) -> PageShape[ResultShape]:
+    """A page of the run's results, in the order of the CSV."""
+    key, list_name = here.box.signing_key, f"results of {run_id}"
+    after = None
+    if query.cursor is not None:
+        row_number, result_id = read_cursor(key, list_name, query.cursor)
+        assert isinstance(row_number, int)
+        assert isinstance(result_id, str)
+        after = (row_number, result_id)
+    with here.transaction() as session:
+        results, following = list_results(session, viewer, run_id, after=after, limit=query.limit)
+        items = [_result_shape(result, _root(request)) for result in results]
+    return PageShape(items=items, next_cursor=make_cursor(key, list_name, [*following]) if following else None)
+
+
+@router.get("/runs/{run_id}/log")
+def get_run_log(
+    run_id: NumberId, query: Annotated[LongPageQuery, Query()], viewer: CurrentViewer, here: Here
+) -> PageShape[LogLineShape]:
+    """A page of the run's log, oldest line first."""
+    key, list_name = here.box.signing_key, f"log of {run_id}"
+    (after,) = read_cursor(key, list_name, query.cursor) if query.cursor is not None else (0,)
+    assert isinstance(after, int)
+    with here.transaction() as session:
+        run, _ = get_run(session, viewer, run_id)
+        lines = list_log_lines(session, run.id, after_id=after, limit=query.limit + 1)
+        items = [_line_shape(line) for line in lines[: query.limit]]
+    following = make_cursor(key, list_name, [items[-1].id]) if len(lines) > query.limit else None
+    return PageShape(items=items, next_cursor=following)
+
+
+@router.get("/runs/{run_id}/bills")
+def get_run_bills(
+    run_id: NumberId, query: Annotated[LongPageQuery, Query()], viewer: CurrentViewer, here: Here, request: Request
+) -> PageShape[BillShape]:
+    """A page of the bills that the run saw and that no later run replaced, by user name."""
+    key, list_name = here.box.signing_key, f"bills of {run_id}"
+    after = _read_bill_cursor(read_cursor(key, list_name, query.cursor)) if query.cursor is not None else None
+    with here.transaction() as session:
+        bills = list_run_bills(session, viewer, run_id, after=after, limit=query.limit + 1)
+        items = [_bill_shape(bill, _root(request)) for bill in bills[: query.limit]]
+    if len(bills) <= query.limit:
+        return PageShape(items=items, next_cursor=None)
+    last = bills[query.limit - 1]
+    position = [last.username, last.issued_on and last.issued_on.isoformat(), last.id]
+    return PageShape(items=items, next_cursor=make_cursor(key, list_name, [*position]))
+
+
+def run_shape(run: Run) -> RunShape:
+    """The run, without what only workers know."""
+    return RunShape(
+        id=run.id,
+        job_id=run.session_id,
+        trigger=run.trigger,
+        status=run.status,
+        reason=run.reason,
+        attempt=run.attempt,
+        scheduled_for=run.scheduled_for,
+        occurrences=run.occurrences,
+        queued_at=run.queued_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        stop_requested_at=run.stop_requested_at,
+        accounts_total=run.accounts_total,
+        accounts_done=run.accounts_done,
+        accounts_succeeded=run.accounts_succeeded,
+        requested_by=run.requested_by,
+    )
+
+
+def _result_shape(result: Result, root: str) -> ResultShape:
+    return ResultShape(
+        id=result.id,
+        run_id=result.run_id,
+        username=result.username,
+        row_number=result.row_number,
+        status=result.status,
+        error=result.error,
+        final_error=result.final_error,
+        retry_attempts=result.retry_attempts,
+        bills_new=result.bills_new,
+        bills_seen=result.bills_seen,
+        file_url=f"{root}/results/{result.id}/file" if result.file_url else None,
+        started_at=result.started_at,
+        finished_at=result.finished_at,
+    )
+
+
+def _line_shape(line: RunLogLine) -> LogLineShape:
+    return LogLineShape(id=line.id, at=line.at, level=line.level, account_id=line.account_id, message=line.message)
+
+
+def _bill_shape(bill: Bill, root: str) -> BillShape:
+    address = f"{root}/bills/{bill.id}/file"
+    documents = [
+        DocumentShape(
+            file_url=f"{address}?document={index}",
+            file_name=str(document.get("file_name") or "document"),
+            content_type=document.get("content_type"),
+            size_bytes=document.get("size_bytes"),
+            sha256=document.get("sha256"),
+        )
+        for index, document in enumerate(bill.documents)
+    ]
+    return BillShape(
+        id=bill.id,
+        job_id=bill.session_id,
+        username=bill.username,
+        number=bill.number,
+        issued_on=bill.issued_on,
+        due_on=bill.due_on,
+        amount=bill.amount,
+        currency=bill.currency,
+        portal_status=bill.portal_status,
+        fields=bill.fields,
+        sha256=bill.sha256,
+        file_url=address if bill.documents else None,
+        documents=documents,
+        first_seen_run=bill.first_seen_run,
+        last_seen_run=bill.last_seen_run,
+        changed_run=bill.changed_run,
+    )
+
+
+def _read_bill_cursor(position: Position) -> tuple[str, date | None, int]:
+    username, issued_on, bill_id = position
+    assert isinstance(username, str)
+    assert isinstance(bill_id, int)
+    return username, date.fromisoformat(str(issued_on)) if issued_on else None, bill_id
+
+
+def _root(request: Request) -> str:
+    """Where the API is mounted."""
+    return request.scope.get("root_path", "")

@@ -1,0 +1,211 @@
+"""What requests and answers look like. Answers name every field they show, so nothing else leaks out.
+
+Instants are UTC in ISO 8601 and end in `Z`. No shape has a place for a password or a key of the storage.
+"""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from recurrence.errors import quoted
+
+Item = TypeVar("Item")
+
+
+class StrictShape(BaseModel):
+    """What a client sends; unknown fields are refused by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, data: Any) -> Any:
+        unknown = [name for name in data if name not in cls.model_fields] if isinstance(data, dict) else []
+        if unknown:
+            names = ", ".join(quoted(name) for name in unknown[:5])
+            allowed = ", ".join(cls.model_fields)
+            # As values, not in the template: a name may hold braces.
+            raise PydanticCustomError(
+                "unknown_fields",
+                "unknown field {names}; allowed: {allowed}",  # pyright: ignore[reportArgumentType]
+                {"names": names, "allowed": allowed},
+            )
+        return data
+
+
+class TokenShape(BaseModel):
+    """A new access token."""
+
+    access_token: str
+    token_type: str = "bearer"  # noqa: S105 - no password
+    expires_in: int
+
+
+class PageShape(BaseModel, Generic[Item]):
+    """A page of a list; `next_cursor` is null on the last one."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+class OwnerShape(BaseModel):
+    """Whose job it is."""
+
+    id: str
+    name: str
+
+
+class JobShape(BaseModel):
+    """A job. `owner` is shown to admins only."""
+
+    id: str
+    name: str
+    login_url: str
+    billing_url: str
+    status: str
+    created_at: datetime
+    accounts_count: int
+    results_count: int
+    is_scheduled: bool
+    schedule_type: str | None
+    schedule_config: dict[str, Any] | None
+    time_zone: str
+    next_run: datetime | None
+    last_scheduled_run: datetime | None
+    schedule_description: str | None
+    paused_at: datetime | None
+    last_outcome: str | None
+    last_run_id: int | None
+    last_run_at: datetime | None
+    catch_up: str
+    overlap: str
+    timeout_seconds: int
+    updated_at: datetime
+    version: int
+    owner: OwnerShape | None
+
+
+class RunShape(BaseModel):
+    """A run, or an occurrence that was missed or skipped."""
+
+    id: int
+    job_id: str
+    trigger: str
+    status: str
+    reason: str | None
+    attempt: int
+    scheduled_for: datetime | None
+    occurrences: int
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    stop_requested_at: datetime | None
+    accounts_total: int
+    accounts_done: int
+    accounts_succeeded: int
+    requested_by: str | None
+
+
+class RunDetailShape(RunShape):
+    """A run with its job's name and how many accounts ended in each way."""
+
+    job_name: str
+    results: dict[str, int]
+
+
+class ResultShape(BaseModel):
+    """What a run brought for one account; `file_url` is where the API serves its newest document."""
+
+    id: str
+    run_id: int
+    username: str
+    row_number: int | None
+    status: str
+    error: str | None
+    final_error: str | None
+    retry_attempts: int
+    bills_new: int
+    bills_seen: int
+    file_url: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class LogLineShape(BaseModel):
+    """A line of a run's log."""
+
+    id: int
+    at: datetime
+    level: str
+    account_id: int | None
+    message: str
+
+
+class DocumentShape(BaseModel):
+    """A stored document of a bill; `file_url` is where the API serves it."""
+
+    file_url: str
+    file_name: str
+    content_type: str | None
+    size_bytes: int | None
+    sha256: str | None
+
+
+class BillShape(BaseModel):
+    """A bill. `amount` is text, so that no cent is lost; `fields` are the portal's own cells by header."""
+
+    id: int
+    job_id: str
+    username: str
+    number: str | None
+    issued_on: date | None
+    due_on: date | None
+    amount: Decimal | None
+    currency: str | None
+    portal_status: str | None
+    fields: dict[str, Any]
+    sha256: str | None
+    file_url: str | None
+    documents: list[DocumentShape]
+    first_seen_run: int | None
+    last_seen_run: int | None
+    changed_run: int | None
+
+
+class OccurrenceShape(BaseModel):
+    """One firing: in UTC, on the wall of the schedule's zone, and what daylight saving did to it."""
+
+    utc: datetime
+    local: str
+    offset: str
+    note: str
+
+
+class SchedulePreviewShape(BaseModel):
+    """A schedule in words and its next occurrences."""
+
+    description: str
+    time_zone: str
+    occurrences: list[OccurrenceShape]
+
+
+class SchedulerShape(BaseModel):
+    """Whether schedules are being fired."""
+
+    firing: bool
+    instances: int
+    last_fire_at: datetime | None
+    overdue_jobs: int
+
+
+class HealthShape(BaseModel):
+    """How Punctual is; `error` says what is wrong when `status` is not `ok`."""
+
+    status: str
+    scheduler: SchedulerShape | None
+    database: str
+    version: str
+    error: str | None = None
