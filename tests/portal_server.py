@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import shutil
+import ssl
 import tempfile
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
@@ -67,15 +70,16 @@ def redirect(location: str, status: int = 303, **headers: str) -> bytes:
 class ScriptedPortal:
     """Serves `routes`, keyed `GET /path`; `requests` is what came in, in order."""
 
-    def __init__(self, routes: dict[str, Route]) -> None:
+    def __init__(self, routes: dict[str, Route], tls: ssl.SSLContext | None = None) -> None:
         self.routes = routes
+        self.tls = tls
         self.requests: list[Request] = []
         self.url = ""
 
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -191,6 +195,7 @@ async def visit(
     folder = Path(tempfile.mkdtemp())
     login = AccountLogin(username, password, portal.url + login_path, portal.url + billing_path)
     made = Visit(AccountOutcome(None), portal, folder)  # type: ignore[arg-type]
+    weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
 
     async def note_wait(seconds: float) -> None:
         made.waits.append(seconds)

@@ -119,9 +119,9 @@ def _has_more_pages(page: Page) -> bool:
     for anchor in page.root.iter("a", "link"):
         if "next" in (anchor.get("rel") or "").lower().split():
             return True
-        url = resolve(page.base_url, anchor.get("href") or "")
-        if anchor.tag == "a" and url and is_same_page(url, page.url) and urlsplit(url).query:
-            words = text_of(anchor).strip(" ›»→>").casefold()
-            if words in _NEXT_WORDS or (not words and "next" in (anchor.get("aria-label") or "").lower()):
+        words = text_of(anchor).strip(" ›»→>").casefold() if anchor.tag == "a" else ""
+        if words in _NEXT_WORDS or (not words and "next" in (anchor.get("aria-label") or "").lower()):
+            url = resolve(page.base_url, anchor.get("href") or "")
+            if url and is_same_page(url, page.url) and urlsplit(url).query:
                 return True
     return False

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 MAX_NAME_LENGTH = 120
+_MAX_HEADER = 2_000
 _PARAMETER = re.compile(
     r""";\s*(?P<name>[\w!#$%&'+\-.^`|~]+\*?)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^;"]*))""", re.DOTALL
 )
@@ -48,6 +49,7 @@ def choose_file_name(disposition: str | None, url: str, content_type: str, *, hi
 def parse_disposition(header: str) -> str | None:
     """The file name of a Content-Disposition; `filename*` wins over `filename`. Repairs usual mistakes:
     raw UTF-8 or Latin-1 bytes (surrogate escapes, as HTTP clients leave them) and RFC 2047 words."""
+    header = header[:_MAX_HEADER]
     found: dict[str, str] = {}
     for match in _PARAMETER.finditer(header if ";" in header else f";{header}"):
         quoted = match["quoted"]

@@ -13,10 +13,8 @@ from portal_import.engine.submission import (
     MULTIPART,
     URLENCODED,
     Submission,
-    controls_of,
     encode_form,
     is_disabled,
-    owner_of,
     type_of,
 )
 from portal_import.outcomes import AccountLogin, PortalProfile
@@ -50,7 +48,7 @@ def find_sign_in_form(page: Page, profile: PortalProfile) -> SignInForm:
     """
     if profile.password_selector:
         password = _pick(page, profile.password_selector, "password")
-        form = owner_of(password)
+        form = _owner_of(page, password)
         if form is None:
             raise _changed(f"the password field found at {show(page.url)} is in no form; {NEEDS_BROWSER}")
     else:
@@ -58,7 +56,7 @@ def find_sign_in_form(page: Page, profile: PortalProfile) -> SignInForm:
         password = _passwords_in(page, form)[0]
     if profile.username_selector:
         username = _pick(page, profile.username_selector, "username")
-        if owner_of(username) is not form:
+        if _owner_of(page, username) is not form:
             raise _changed("the username field that the selector finds is not in the form of the password field")
     else:
         username = _find_username(page, form, password)
@@ -130,9 +128,9 @@ def _choose_form(page: Page) -> Element:
 def _sign_in_score(page: Page, form: Element) -> int:
     """How much a form with one password field looks like signing in; among equals the first one wins."""
     names = " ".join(form.get(key) or "" for key in ("action", "id", "name", "class"))
-    buttons = " ".join(_label(control) for control in controls_of(page, form) if type_of(control) == "submit")
+    buttons = " ".join(_label(control) for control in page.controls_by_form[form] if type_of(control) == "submit")
     new_password = any("new-password" in (control.get("autocomplete") or "") for control in _passwords_in(page, form))
-    texts = sum(1 for control in controls_of(page, form) if _is_text(control))
+    texts = sum(1 for control in page.controls_by_form[form] if _is_text(control))
     return (
         4 * bool(_SIGN_IN_WORD.search(f"{names} {buttons}"))
         + 2 * (1 <= texts <= 2)
@@ -142,7 +140,7 @@ def _sign_in_score(page: Page, form: Element) -> int:
 
 
 def _find_username(page: Page, form: Element, password: Element) -> Element:
-    controls = controls_of(page, form)
+    controls = page.controls_by_form[form]
     position = controls.index(password)
     texts = [control for control in controls[:position] if _is_text(control)][::-1]
     texts += [control for control in controls[position:] if _is_text(control)]
@@ -171,7 +169,7 @@ def _choose_submit(found: SignInForm) -> Element | None:
     """The button that a person would press: the first that speaks of signing in, else the first."""
     buttons = [
         control
-        for control in controls_of(found.page, found.form)
+        for control in found.page.controls_by_form[found.form]
         if type_of(control) in ("submit", "image") and not is_disabled(control)
     ]
     named = [button for button in buttons if _SIGN_IN_WORD.search(_label(button))]
@@ -193,12 +191,16 @@ def _pick(page: Page, selector: str, field: str) -> Element:
 
 def _password_owners(page: Page) -> list[Element | None]:
     """The form of each password field, None for a field in no form."""
-    fields = (control for control in page.root.iter("input") if _is_password(control))
-    return [owner_of(control) for control in islice(fields, _MAX_PASSWORD_FIELDS)]
+    owners = (form for form, controls in page.controls_by_form.items() for _ in filter(_is_password, controls))
+    return list(islice(owners, _MAX_PASSWORD_FIELDS))
+
+
+def _owner_of(page: Page, control: Element) -> Element | None:
+    return next((form for form, controls in page.controls_by_form.items() if control in controls), None)
 
 
 def _passwords_in(page: Page, form: Element) -> list[Element]:
-    return [control for control in controls_of(page, form) if control.tag == "input" and _is_password(control)]
+    return [control for control in page.controls_by_form[form] if _is_password(control)]
 
 
 def _is_password(control: Element) -> bool:

@@ -66,6 +66,22 @@ class Page:
         return self.url
 
     @cached_property
+    def controls_by_form(self) -> dict[Element | None, list[Element]]:
+        """Each form's controls in document order, those elsewhere that name it by `form=` included.
+
+        Under None are the controls that belong to no form.
+        """
+        forms: dict[str, Element] = {}
+        for form in self.root.iter("form"):
+            forms.setdefault(form.get("id") or "", form)
+        controls: dict[Element | None, list[Element]] = {}
+        for control in self.root.iter("input", "select", "textarea", "button"):
+            named = control.get("form")
+            owner = next(control.iterancestors("form"), None) if named is None else forms.get(named or " ")
+            controls.setdefault(owner, []).append(control)
+        return controls
+
+    @cached_property
     def seen_text(self) -> str:
         """The words that a person sees on the page, in one line."""
         return text_of(self.root)

@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 
 from portal_import.engine.page import Element, Page
 
-CONTROLS = frozenset({"input", "select", "textarea", "button"})
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -31,19 +30,6 @@ class _Entry:
     name: str
     value: str
     is_file: bool = False
-
-
-def controls_of(page: Page, form: Element) -> list[Element]:
-    """The form's controls in document order, those elsewhere that name it by `form=` included."""
-    return [control for control in page.root.iter(*CONTROLS) if owner_of(control) is form]
-
-
-def owner_of(control: Element) -> Element | None:
-    """The form a control belongs to: the one its `form=` names, else the nearest around it."""
-    named = control.get("form")
-    if named is None:
-        return next(control.iterancestors("form"), None)
-    return next((form for form in control.getroottree().iter("form") if form.get("id") == named), None)
 
 
 def type_of(control: Element) -> str:
@@ -72,7 +58,7 @@ def encode_form(
     page: Page, form: Element, url: str, values: dict[Element, str], submit: Element | None, enctype: str
 ) -> Submission:
     """The form's submission to `url`, `values` typed into their controls and `submit` pressed."""
-    entries = [entry for control in controls_of(page, form) for entry in _entries(control, values, submit)]
+    entries = [entry for control in page.controls_by_form.get(form, []) for entry in _entries(control, values, submit)]
     encoding = _encoding_of(page, form)
     if enctype == MULTIPART:
         boundary = f"----PunctualForm{secrets.token_hex(12)}"

@@ -2,8 +2,15 @@
 
 import asyncio
 import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from db.models import LogLevel, ResultStatus
 from portal_import.outcomes import Limits
@@ -58,6 +65,34 @@ def test_portal_that_speaks_no_tls():
             return await visit(portal, limits=IMPATIENT)
 
     check_failed(asyncio.run(scenario()), ResultStatus.PORTAL_ERROR, "no secure connection to the portal could be made")
+
+
+def test_portal_with_a_certificate_of_its_own_making(tmp_path: Path):
+    async def scenario() -> Visit:
+        async with ScriptedPortal(ordinary_routes(), make_tls(tmp_path)) as portal:
+            return await visit(portal)
+
+    made = asyncio.run(scenario())
+    check_failed(made, ResultStatus.PORTAL_ERROR, "the portal's certificate is not valid, so nothing was sent to it")
+    assert made.portal.requests == []
+    assert made.outcome.retry_attempts == 0
+
+
+def make_tls(folder: Path) -> ssl.SSLContext:
+    """TLS with a certificate that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    certificate = builder.not_valid_before(now).not_valid_after(now + timedelta(hours=1)).sign(key, hashes.SHA256())
+    encoding = serialization.Encoding.PEM
+    (folder / "tls.pem").write_bytes(
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(encoding)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "tls.pem")
+    return context
 
 
 def test_portal_that_speaks_no_http():

@@ -1,11 +1,13 @@
 import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from db.documents import open_document
 from portal_import.engine.storage import (
@@ -104,6 +106,29 @@ def test_cancelled_save_leaves_nothing(tmp_path: Path):
         with pytest.raises(asyncio.CancelledError):
             await task
 
+    asyncio.run(scenario())
+    assert files_in(tmp_path) == []
+
+
+def test_save_cancelled_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    started, may_go_on = threading.Event(), threading.Event()
+    really_open = LocalFileSystem.open
+
+    def open_slowly(*arguments: object, **options: object) -> object:
+        started.set()
+        may_go_on.wait(20)
+        return really_open(*arguments, **options)  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        store = DocumentStore(tmp_path.as_uri())
+        task = asyncio.create_task(store.save(feed(b"x" * 2 * MB), extension="pdf", max_bytes=9 * MB))
+        assert await asyncio.to_thread(started.wait, 20)
+        task.cancel()
+        asyncio.get_running_loop().call_later(0.05, may_go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    monkeypatch.setattr(LocalFileSystem, "open", open_slowly)
     asyncio.run(scenario())
     assert files_in(tmp_path) == []
 
