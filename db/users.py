@@ -204,13 +204,15 @@ def set_role(session: Session, user_id: str, role: Role, *, by: Viewer | None = 
 def ensure_admin(session: Session, username: str, password: str | None) -> str | None:
     """Make sure that somebody can sign in: create the admin unless a user of that name exists.
 
-    Without a password a random one is set and returned, but only while there are no users at all; an
-    existing user's password is never touched. Returns None when nothing was generated.
+    Without a password a random one is set and returned, but only while there is no active admin (a new
+    database, or one adopted from an earlier system); an existing user's password is never touched.
+    Returns None when nothing was generated.
     """
     session.execute(select(func.pg_advisory_xact_lock(func.hashtext("punctual first admin"))))
     if find_user(session, username) is not None:
         return None
-    if password is None and session.scalar(select(User.id).limit(1)) is not None:
+    has_admin = select(User.id).where(User.role == Role.ADMIN, User.is_active).limit(1)
+    if password is None and session.scalar(has_admin) is not None:
         return None
     generated = generate_password() if password is None else None
     create_user(session, username=username, password=password or generated or "", role=Role.ADMIN)

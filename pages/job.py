@@ -1,28 +1,27 @@
 """Job: what it is, what it will do next, what it did, and the buttons to steer it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from db.accounts import clear_attention, list_accounts, list_accounts_needing_attention
+from db.accounts import list_accounts_needing_attention
 from db.engine import transaction
-from db.errors import NotFoundError, PunctualError
-from db.jobs import get_job, lock_job, pause_job, resume_job
-from db.models import Account, Job, JobStatus, Run, RunTrigger
-from db.runs import list_runs, request_run, request_stop
+from db.errors import NotFoundError
+from db.jobs import get_job
+from db.models import Account, Job, Run
+from db.runs import list_runs
 from db.viewers import Viewer
 from ui.current_user import require_role
-from ui.job_dialogs import confirm_delete, edit_job, replace_accounts
+from ui.job_actions import render_actions, render_waiting
 from ui.moments import both
 from ui.outcomes import JOB_LOOKS, render_badge
 from ui.runs_table import render_runs_table, runs_frame
 from ui.schedule_editor import describe_job_schedule
 from ui.shell import is_phone, viewer_zone
 
-LIVE = (JobStatus.QUEUED, JobStatus.RUNNING)
 RUNS_SHOWN = 20
 
 
@@ -71,7 +70,7 @@ def render_job(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
         st.warning(
             "This job has no accounts yet, so it cannot run. Upload its accounts CSV.", icon=":material/group_off:"
         )
-    render_waiting(viewer, view)
+    render_waiting(viewer, view.job, view.waiting)
     st.subheader("Runs")
     render_runs(view, zone, now)
 
@@ -87,41 +86,6 @@ def render_title(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
         if viewer.may_write:
             with st.container(horizontal=True, width="content"):
                 render_actions(viewer, job, zone)
-
-
-def render_actions(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
-    """Run now or stop, pause or resume, and the menu of the rarer ones."""
-    now = datetime.now(UTC)
-    if job.status in LIVE:
-        if st.button("Stop", icon=":material/stop:", type="primary", key="job-stop"):
-            act(lambda s: request_stop(s, viewer, job.id, now=now), "Stopping the run.")
-    elif st.button(
-        "Run now", icon=":material/play_arrow:", type="primary", disabled=job.accounts_count == 0, key="job-run"
-    ):
-        act(lambda s: request_run(s, viewer, job.id, trigger=RunTrigger.MANUAL, now=now), "The run is queued.")
-    if job.is_scheduled and job.paused_at is None:
-        if st.button("Pause", icon=":material/pause:", key="job-pause"):
-            act(lambda s: pause_job(s, viewer, job.id, now=now), "Paused: nothing runs until you resume it.")
-    elif job.is_scheduled and st.button("Resume", icon=":material/resume:", key="job-resume"):
-        act(lambda s: resume_job(s, viewer, job.id, now=now), "Resumed: nothing runs before the next occurrence.")
-    if st.button("Edit", icon=":material/edit:", key="job-edit"):
-        edit_job(viewer, job, zone, load_extra_columns(viewer, job.id))
-    if st.button("Accounts", icon=":material/upload:", key="job-accounts", help="Replace the accounts CSV"):
-        replace_accounts(viewer, job)
-    if st.button("Delete", icon=":material/delete:", key="job-delete"):
-        confirm_delete(viewer, job)
-
-
-def act(change: Callable[..., object], done: str) -> None:
-    """Carry out a change and say so, or say why not."""
-    try:
-        with transaction() as session:
-            change(session)
-    except PunctualError as error:
-        st.toast(f"{str(error)[:1].upper()}{str(error)[1:]}.", icon=":material/error:")
-    else:
-        st.session_state["job-message"] = done
-        st.rerun(scope="fragment")
 
 
 def render_facts(job: Job, zone: ZoneInfo, now: datetime) -> None:
@@ -141,28 +105,6 @@ def render_facts(job: Job, zone: ZoneInfo, now: datetime) -> None:
     st.caption(f"Signs in at `{job.login_url}` and reads bills at `{job.billing_url}`")
 
 
-def render_waiting(viewer: Viewer, view: JobView) -> None:
-    """Accounts that the next run leaves alone, and the way to have them tried again."""
-    if not view.waiting:
-        return
-    many = len(view.waiting)
-    with st.expander(
-        f"{many} account{'s' if many > 1 else ''} left alone until you act", icon=":material/person_alert:"
-    ):
-        st.caption(
-            "Refused sign-ins are never repeated. Replace the CSV with corrected passwords, or let one try again."
-        )
-        for account in view.waiting:
-            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-                st.text(f"{account.username}: {account.status_reason or ''}", width="stretch")
-                if viewer.may_write and st.button("Try again next run", key=f"clear-{account.id}"):
-                    job_id, account_id = view.job.id, account.id
-                    act(
-                        lambda s: clear_attention(s, lock_job(s, viewer, job_id), account_id),  # noqa: B023
-                        "The next run tries this account again.",
-                    )
-
-
 def render_runs(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     """The job's runs, newest first, a page at a time."""
     if not view.runs:
@@ -176,13 +118,16 @@ def render_runs(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     if not trail and view.older_before is None:
         return
     with st.container(horizontal=True):
-        if st.button("Newer", icon=":material/chevron_left:", disabled=not trail, key="runs-newer"):
-            trail.pop()
-            st.rerun(scope="fragment")
-        if st.button("Older", icon=":material/chevron_right:", disabled=view.older_before is None, key="runs-older"):
-            assert view.older_before is not None
-            trail.append(view.older_before)
-            st.rerun(scope="fragment")
+        st.button("Newer", icon=":material/chevron_left:", disabled=not trail, key="runs-newer", on_click=trail.pop)
+        st.button(
+            "Older",
+            icon=":material/chevron_right:",
+            icon_position="right",
+            disabled=view.older_before is None,
+            key="runs-older",
+            on_click=trail.append,
+            args=(view.older_before,),
+        )
 
 
 def load_job(viewer: Viewer, job_id: str) -> JobView:
@@ -192,13 +137,6 @@ def load_job(viewer: Viewer, job_id: str) -> JobView:
         job = get_job(session, viewer, job_id)
         runs, older = list_runs(session, viewer, job_id, before_id=trail[-1] if trail else None, limit=RUNS_SHOWN)
         return JobView(job, runs, older, list_accounts_needing_attention(session, job, limit=50))
-
-
-def load_extra_columns(viewer: Viewer, job_id: str) -> tuple[str, ...]:
-    """The CSV columns that the job's addresses may use."""
-    with transaction() as session:
-        accounts = list_accounts(session, get_job(session, viewer, job_id), limit=1)
-    return tuple(accounts[0].extra) if accounts else ()
 
 
 main()

@@ -89,15 +89,15 @@ def render_paging(trail: list[JobCursor], page: JobsPage) -> None:
     if not trail and page.next_cursor is None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Newer", icon=":material/chevron_left:", disabled=not trail):
-            trail.pop()
-            st.rerun(scope="fragment")
-        if st.button(
-            "Older", icon=":material/chevron_right:", icon_position="right", disabled=page.next_cursor is None
-        ):
-            assert page.next_cursor is not None
-            trail.append(page.next_cursor)
-            st.rerun(scope="fragment")
+        st.button("Newer", icon=":material/chevron_left:", disabled=not trail, on_click=trail.pop)
+        st.button(
+            "Older",
+            icon=":material/chevron_right:",
+            icon_position="right",
+            disabled=page.next_cursor is None,
+            on_click=trail.append,
+            args=(page.next_cursor,),
+        )
         st.caption(f"Page {len(trail) + 1}")
 
 

@@ -14,11 +14,15 @@ from db.user_sessions import find_viewer
 from db.viewers import Viewer
 from settings import get_settings
 
-COOKIE_NAME = "punctual_session"
 MAX_TOKEN_LENGTH = 128
 LOOK_UPS_AT_ONCE = 10
 
 _look_ups = anyio.CapacityLimiter(LOOK_UPS_AT_ONCE)
+
+
+def cookie_name() -> str:
+    """Cookies ignore ports: the port in the name keeps two installations on one host apart."""
+    return f"punctual_session_{get_settings().port}"
 
 
 def session_ttl() -> timedelta:
@@ -28,14 +32,14 @@ def session_ttl() -> timedelta:
 
 def read_token(connection: HTTPConnection) -> str | None:
     """The session token that the client sent, if it could be one."""
-    token = connection.cookies.get(COOKIE_NAME)
+    token = connection.cookies.get(cookie_name())
     return token if token and len(token) <= MAX_TOKEN_LENGTH else None
 
 
 def set_session_cookie(response: Response, token: str) -> None:
     """Sign the browser in."""
     response.set_cookie(
-        COOKIE_NAME,
+        cookie_name(),
         token,
         max_age=int(session_ttl().total_seconds()),
         path="/",
@@ -47,7 +51,7 @@ def set_session_cookie(response: Response, token: str) -> None:
 
 def clear_session_cookie(response: Response) -> None:
     """Make the browser forget its session."""
-    response.delete_cookie(COOKIE_NAME, path="/", httponly=True, samesite="lax", secure=get_settings().cookie_secure)
+    response.delete_cookie(cookie_name(), path="/", httponly=True, samesite="lax", secure=get_settings().cookie_secure)
 
 
 async def look_up_viewer(token: str | None) -> Viewer | None:

@@ -91,9 +91,7 @@ def assert_same_documents(
 ) -> None:
     """Every document that was downloaded is, byte for byte, what the portal serves to that account."""
     bills = api.get(f"/runs/{run_id}/bills", params={"limit": 1000}).raise_for_status().json()["items"]
-    stored = {
-        (bill["username"], document["sha256"]) for bill in bills for document in bill["documents"]
-    }
+    stored = {(bill["username"], document["sha256"]) for bill in bills for document in bill["documents"]}
     served = {
         (result["username"], document["sha256"])
         for result in results
@@ -149,9 +147,7 @@ def test_no_secret_in_any_log(installation: Installation, api: httpx.Client) -> 
     installation.start_scheduler()
     job = create_job(api, installation, {"is_scheduled": "false"})
     run_id = api.post(f"/jobs/{job['id']}/run").json()["id"]
-    wait_until(
-        lambda: api.get(f"/runs/{run_id}").json()["status"] in FINAL, seconds=120, what="the run to end"
-    )
+    wait_until(lambda: api.get(f"/runs/{run_id}").json()["status"] in FINAL, seconds=120, what="the run to end")
     installation.stop()
     printed = "".join(installation.log(name) for name in ("web", "scheduler", "demo"))
     import csv

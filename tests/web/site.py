@@ -36,6 +36,7 @@ class Site:
 
     def __init__(self, port: int, database_url: str, engine: Engine, home: Path) -> None:
         self.port = port
+        self.cookie = f"punctual_session_{port}"
         self.url = f"http://127.0.0.1:{port}"
         self.database_url = database_url
         self.engine = engine
@@ -51,7 +52,7 @@ class Site:
     def client(self, token: str | None = None, ip: str | None = None) -> httpx.Client:
         number = next(_numbers)
         address = ip or f"10.0.{number // 256}.{number % 256}"
-        cookies = {"punctual_session": token} if token else None
+        cookies = {self.cookie: token} if token else None
         return httpx.Client(
             base_url=self.url, cookies=cookies, headers={"X-Forwarded-For": address}, timeout=START_SECONDS
         )
@@ -74,7 +75,7 @@ class Site:
         self, token: str | None = None, headers: dict[str, str] | None = None, origin: str | None = None
     ) -> AbstractContextManager["PageSocket"]:
         """A page's socket on this site, signed in with `token`."""
-        cookie = {"Cookie": f"punctual_session={token}"} if token is not None else {}
+        cookie = {"Cookie": f"{self.cookie}={token}"} if token is not None else {}
         return open_socket(self.port, {**(headers or {}), **cookie}, origin)
 
 

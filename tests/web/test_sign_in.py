@@ -30,7 +30,7 @@ def test_cookie_is_unreadable_for_scripts_and_for_other_sites(site: Site) -> Non
     with site.client() as client:
         header = post_sign_in(client, site.add_user()).headers["set-cookie"]
     attributes = {part.strip().lower() for part in header.split(";")[1:]}
-    assert header.startswith("punctual_session=")
+    assert header.startswith(f"{site.cookie}=")
     assert {"httponly", "samesite=lax", "path=/", "max-age=43200"} <= attributes
     assert "secure" not in attributes
 

@@ -1,0 +1,247 @@
+"""What each page shows and does, and to whom."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, select
+
+from db.engine import transaction
+from db.models import AccountStatus, Job, Portal, ResultStatus, Role, RunStatus, RunTrigger
+from db.results import ResultRecord, record_result
+from db.viewers import Viewer
+from tests.factories import DAILY, make_account, make_job, make_run, make_viewer
+from tests.ui.conftest import OpenPage, texts
+
+PAGES = ("jobs", "new_job", "job", "run")
+CSV = b"username,password,site\nada@example.com,s3cret-ada,north\nben@example.com,s3cret-ben,south\n"
+
+
+def all_jobs(engine: Engine) -> list[Job]:
+    with transaction(engine) as session:
+        return list(session.scalars(select(Job)))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_without_identity_shows_only_how_to_start(
+    engine: Engine, olive: Viewer, open_page: OpenPage, name: str
+) -> None:
+    with transaction(engine) as session:
+        job = make_job(session, olive, name="Hidden job")
+        run = make_run(session, job)
+    app = open_page(None, name, id=job.id if name == "job" else str(run.id))
+    assert "make run" in texts(app)
+    assert "Hidden job" not in texts(app)
+    assert not app.button
+
+
+@pytest.mark.parametrize("name", ["job", "run"])
+def test_page_of_somebody_elses_things_shows_nothing_of_them(
+    engine: Engine, olive: Viewer, otto: Viewer, open_page: OpenPage, name: str
+) -> None:
+    with transaction(engine) as session:
+        job = make_job(session, olive, name="Hidden job")
+        run = make_run(session, job)
+    app = open_page(otto, name, id=job.id if name == "job" else str(run.id))
+    assert "belongs to someone else" in texts(app)
+    assert "Hidden job" not in texts(app)
+    assert not app.exception
+
+
+@pytest.mark.parametrize("run_id", ["", "abc", "-1", "99999999999999999999999", "7"])
+def test_run_page_with_a_wrong_address_says_so(olive: Viewer, open_page: OpenPage, run_id: str) -> None:
+    app = open_page(olive, "run", id=run_id)
+    assert "There is no such run" in texts(app)
+    assert not app.exception
+
+
+def test_jobs_page_without_jobs_loads_the_demo_job_in_one_click(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    app = open_page(olive, "jobs")
+    next(b for b in app.button if b.label == "Load the demo job").click().run()
+    (job,) = all_jobs(engine)
+    assert job.accounts_count == 20
+    assert job.is_scheduled
+    assert job.next_run is not None
+
+
+def test_jobs_page_of_a_viewer_offers_nothing_to_create(vera: Viewer, open_page: OpenPage) -> None:
+    app = open_page(vera, "jobs")
+    assert [b.label for b in app.button] == []
+
+
+def test_jobs_page_shows_the_schedule_table(engine: Engine, olive: Viewer, otto: Viewer, open_page: OpenPage) -> None:
+    with transaction(engine) as session:
+        make_job(
+            session, olive, name="Daily one", schedule=DAILY, next_run=datetime.now(UTC) + timedelta(hours=5, minutes=1)
+        )
+        make_job(session, olive, name="By hand", last_outcome=RunStatus.FAILED, last_run_at=datetime.now(UTC))
+        make_job(session, otto, name="Not hers")
+    app = open_page(olive, "jobs")
+    frame = app.dataframe[0].value.set_index("name")
+    assert set(frame.index) == {"Daily one", "By hand"}
+    assert frame.loc["Daily one", "badge"] == "📅"
+    assert frame.loc["By hand", "badge"] == ""
+    assert frame.loc["Daily one", "schedule"] == "Every day at 02:00"
+    assert frame.loc["Daily one", "next_run"].endswith("· in 5 h")
+    assert frame.loc["By hand", "last_outcome"] == ["✕ Failed"]
+
+
+def test_jobs_page_searches_and_says_when_nothing_matches(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    with transaction(engine) as session:
+        make_job(session, olive, name="Water")
+        make_job(session, olive, name="Gas")
+    app = open_page(olive, "jobs")
+    app.text_input(key="jobs-q").set_value("gas").run()
+    assert list(app.dataframe[0].value["name"]) == ["Gas"]
+    app.text_input(key="jobs-q").set_value("100%").run()
+    assert "No job matches" in texts(app)
+
+
+def test_jobs_page_shows_admins_everyones_jobs_with_their_owners(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    with transaction(engine) as session:
+        admin = make_viewer(session, "ada", Role.ADMIN)
+        make_job(session, olive)
+    frame = open_page(admin, "jobs").dataframe[0].value
+    assert list(frame["owner"]) == ["Olive"]
+
+
+def test_new_job_is_refused_with_every_reason_and_keeps_what_was_typed(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    app = open_page(olive, "new_job")
+    app.text_input(key="new-name").set_value("Energy")
+    app.text_input(key="new-login").set_value("ftp://portal.example/login")
+    app.run()
+    next(b for b in app.button if b.label == "Create job").click().run()
+    shown = texts(app)
+    assert "only http:// and https:// addresses work" in shown
+    assert "choose a CSV file" in shown
+    assert "enter the portal's billing URL" in shown
+    assert app.text_input(key="new-name").value == "Energy"
+    assert app.text_input(key="new-login").value == "ftp://portal.example/login"
+    assert all_jobs(engine) == []
+
+
+def test_new_job_is_created_with_its_schedule(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    app = open_page(olive, "new_job")
+    app.text_input(key="new-name").set_value("Energy")
+    app.file_uploader[0].upload("accounts.csv", CSV, "text/csv")
+    app.run()
+    app.text_input(key="new-login").set_value("https://portal.example/login")
+    app.text_input(key="new-billing").set_value("https://portal.example/{site}/bills")
+    app.run()
+    app.checkbox(key="new-authorised").check()
+    next(b for b in app.button if b.label == "Create job").click().run()
+    (job,) = all_jobs(engine)
+    assert (job.name, job.accounts_count) == ("Energy", 2)
+    assert (job.schedule_type, job.schedule_config) == ("weekly", {"day_of_week": 1, "hour": 9, "minute": 0})
+    with transaction(engine) as session:
+        assert session.scalars(select(Portal.authorised_by)).one() == olive.user_id
+
+
+def test_new_job_needs_the_confirmation_for_a_new_portal(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    app = open_page(olive, "new_job")
+    app.text_input(key="new-name").set_value("Energy")
+    app.file_uploader[0].upload("accounts.csv", CSV, "text/csv")
+    app.text_input(key="new-login").set_value("https://portal.example/login")
+    app.text_input(key="new-billing").set_value("https://portal.example/bills")
+    app.run()
+    next(b for b in app.button if b.label == "Create job").click().run()
+    assert "confirm that you are authorised to use portal.example" in texts(app)
+    assert all_jobs(engine) == []
+
+
+def test_accounts_preview_masks_passwords_and_refuses_bad_files(olive: Viewer, open_page: OpenPage) -> None:
+    app = open_page(olive, "new_job")
+    app.file_uploader[0].upload("accounts.csv", CSV, "text/csv")
+    app.run()
+    assert "ada@example.com" in texts(app)
+    assert "s3cret" not in texts(app)
+    app = open_page(olive, "new_job")
+    app.file_uploader[0].upload("accounts.csv", b"username,password\nada@example.com,\n", "text/csv")
+    app.run()
+    assert "password is empty" in texts(app).replace("\\", "")
+
+
+def test_schedule_preview_follows_what_is_typed(olive: Viewer, open_page: OpenPage) -> None:
+    app = open_page(olive, "new_job")
+    assert "Every Monday at 09:00" in texts(app)
+    app.segmented_control(key="new-type").set_value("custom").run()
+    app.text_input(key="new-cron").set_value("0 25 * * *").run()
+    assert 'hour "25"' in texts(app)
+    app.text_input(key="new-cron").set_value("30 6 1 * *").run()
+    assert "06:30" in texts(app)
+
+
+def test_job_page_runs_stops_pauses_and_resumes(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    with transaction(engine) as session:
+        job = make_job(session, olive, schedule=DAILY, next_run=datetime.now(UTC) + timedelta(hours=1))
+    app = open_page(olive, "job", id=job.id)
+    app.button(key="job-run").click().run()
+    assert all_jobs(engine)[0].status == "queued"
+    app.button(key="job-stop").click().run()
+    assert all_jobs(engine)[0].status == "stopped"
+    app.button(key="job-pause").click().run()
+    assert all_jobs(engine)[0].paused_at is not None
+    app.button(key="job-resume").click().run()
+    assert all_jobs(engine)[0].paused_at is None
+    assert not app.exception
+
+
+def test_job_page_of_a_viewer_has_no_buttons_that_change(engine: Engine, vera: Viewer, open_page: OpenPage) -> None:
+    with transaction(engine) as session:
+        job = make_job(session, vera, name="Hers to see")
+    app = open_page(vera, "job", id=job.id)
+    assert "Hers to see" in texts(app)
+    assert [b.label for b in app.button] == []
+
+
+def test_job_page_lets_an_account_be_tried_again(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    with transaction(engine) as session:
+        job = make_job(session, olive, accounts=0)
+        account = make_account(session, job, "ada@example.com")
+        account.status, account.status_reason = AccountStatus.NEEDS_ATTENTION, "the portal refused the sign-in"
+        account_id = account.id
+    app = open_page(olive, "job", id=job.id)
+    assert "the portal refused the sign-in" in texts(app)
+    app.button(key=f"clear-{account_id}").click().run()
+    assert "the portal refused the sign-in" not in texts(app)
+
+
+def test_jobs_page_pages_through_many_jobs(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    start = datetime.now(UTC)
+    with transaction(engine) as session:
+        for number in range(60):
+            make_job(session, olive, name=f"Job {number:02}", accounts=0, created_at=start + timedelta(seconds=number))
+    app = open_page(olive, "jobs")
+    first = list(app.dataframe[0].value["name"])
+    next(b for b in app.button if b.label == "Older").click().run()
+    second = list(app.dataframe[0].value["name"])
+    assert first + second == [f"Job {number:02}" for number in reversed(range(60))]
+    next(b for b in app.button if b.label == "Newer").click().run()
+    assert list(app.dataframe[0].value["name"]) == first
+
+
+def test_run_page_shows_results_with_causes_and_advice(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    now = datetime.now(UTC)
+    with transaction(engine) as session:
+        job = make_job(session, olive, accounts=0)
+        good, bad = make_account(session, job, "good@example.com", 2), make_account(session, job, "bad@example.com", 3)
+        run = make_run(session, job, trigger=RunTrigger.MANUAL, status=RunStatus.RUNNING, at=now, accounts_total=2)
+        assert run.lease_token is not None
+        for account, status, error in (
+            (good, ResultStatus.SUCCESS, None),
+            (bad, ResultStatus.WRONG_CREDENTIALS, "the portal said *no* <b>x</b>"),
+        ):
+            record = ResultRecord(account.id, account.username, account.row_number, status, now, error)
+            record_result(session, run.id, run.lease_token, record, now)
+    app = open_page(olive, "run", id=str(run.id))
+    shown = texts(app)
+    assert "2 of 2 accounts" in app.get("progress")[0].proto.text
+    assert "Correct the password in the CSV" in shown
+    assert "The portal said \\*no\\* \\<b\\>x\\</b\\>" in shown
+    assert list(app.dataframe[0].value["username"]) == ["bad@example.com", "good@example.com"]
+    assert not app.exception
