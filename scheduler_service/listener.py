@@ -67,9 +67,9 @@ class WakeListener(threading.Thread):
 def _connect(engine: Engine) -> Generator[Any]:
     """A connection that listens, made like the engine's but not one of its pool's."""
     pooled = engine.raw_connection()
+    connection: Any = pooled.driver_connection
     pooled.detach()
-    with closing(pooled):
-        connection: Any = pooled.driver_connection
+    with closing(connection):
         connection.rollback()
         connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         with connection.cursor() as cursor:

@@ -9,7 +9,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.02
 
 
-def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
+def wait_until(condition: Callable[[], T | None], seconds: float, what: str) -> T:
     """The condition's first true answer; fails the test, naming `what`, when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
