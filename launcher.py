@@ -18,7 +18,7 @@ import psutil
 from honcho.environ import parse_procfile
 from sqlalchemy.exc import OperationalError
 
-from db.embedded import detach_server
+from db.embedded import EmbeddedServerError, detach_server
 from db.engine import create_database_engine, resolve_url, transaction
 from db.migrate import MigrationRefusedError, explain_connection_error, upgrade
 from db.users import ensure_admin
@@ -39,7 +39,7 @@ def main() -> int:
         take_over(settings)
         check_ports(settings)
         password = prepare_database(settings)
-    except (StartError, InvalidSettingsError, MigrationRefusedError) as error:
+    except (StartError, InvalidSettingsError, EmbeddedServerError, MigrationRefusedError) as error:
         print(f"Punctual cannot start: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

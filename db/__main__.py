@@ -11,6 +11,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError
 
+from db.embedded import EmbeddedServerError
 from db.engine import create_database_engine, resolve_url, transaction
 from db.errors import PunctualError
 from db.migrate import current_revision, explain_connection_error, head_revision, is_current, upgrade
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = read_settings()
         url = resolve_url(settings)
-    except InvalidSettingsError as error:
+    except (InvalidSettingsError, EmbeddedServerError) as error:
         return _fail(str(error))
     engine = create_database_engine(url, application="command", pool_size=1)
     try:

@@ -8,7 +8,9 @@ that it is the last and stops the server.
 import atexit
 import fcntl
 import os
+import subprocess
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -26,6 +28,13 @@ _START_LOCK = Path(tempfile.gettempdir()) / f"punctual-postgres-{os.getuid()}.lo
 PostgresServer._lock = fasteners.InterProcessLock(_START_LOCK)  # pyright: ignore[reportPrivateUsage]
 
 DATABASE = "punctual"
+START_TRIES = 4
+PAUSE_SECONDS = 1.0
+
+
+class EmbeddedServerError(RuntimeError):
+    """The embedded Postgres did not start."""
+
 
 _servers: dict[Path, tuple[PostgresServer, int]] = {}
 
@@ -34,15 +43,20 @@ def attach_server(home: Path) -> str:
     """Start the server under `home`/postgres, or join it when it runs; returns its database URL.
 
     A server that outlived a killed process is found again; one that was killed recovers first.
+    Raises EmbeddedServerError.
     """
     home.mkdir(parents=True, exist_ok=True)
     data = (home / "postgres").resolve()
     if data not in _servers:
         lock = os.open(home / "postgres.lock", os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(lock, fcntl.LOCK_SH)
-        server = get_server(data, cleanup_mode=None)
+        server = get_server(data, cleanup_mode=None, start=False)
+        try:
+            _start(server)
+        except BaseException:
+            os.close(lock)
+            raise
         _servers[data] = (server, lock)
-        _ensure_database(server)
         atexit.register(detach_server, home)
     return _servers[data][0].get_uri(database=DATABASE)
 
@@ -61,6 +75,23 @@ def detach_server(home: Path) -> None:
         server.stop()
     finally:
         os.close(lock)
+
+
+def _start(server: PostgresServer) -> None:
+    """Start or join the server. A machine that is very busy may need longer than one try allows."""
+    for tries_left in reversed(range(START_TRIES)):
+        try:
+            server.start()
+            _ensure_database(server)
+        except (OSError, subprocess.SubprocessError, psycopg2.OperationalError) as error:
+            if tries_left == 0:
+                raise EmbeddedServerError(
+                    f"the embedded Postgres did not start ({type(error).__name__}); see {server.log}, "
+                    "or set DATABASE_URL to a server of your own"
+                ) from None
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
 
 
 def _ensure_database(server: PostgresServer) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 def main() -> int:
     """Start the service and wait for a signal; returns the exit code."""
+    from db.embedded import EmbeddedServerError
     from db.engine import create_database_engine, resolve_url
     from db.migrate import explain_connection_error, is_current
     from scheduler_service.service import SchedulerService
@@ -19,7 +20,7 @@ def main() -> int:
     try:
         settings = get_settings()
         url = resolve_url(settings)
-    except InvalidSettingsError as error:
+    except (InvalidSettingsError, EmbeddedServerError) as error:
         print(error, file=sys.stderr)
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(name)s %(levelname)s %(message)s")

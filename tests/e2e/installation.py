@@ -6,30 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from tests.waiting import wait_until
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 ADMIN_PASSWORD = "a long Made-up pass phrase 1"
-
-
-def wait_until(condition: Callable[[], T], *, seconds: float, what: str) -> T:
-    """The condition's first true answer. Raises AssertionError when there is none in time."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while True:
-        answer = condition()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
-        pause.wait(0.1)
 
 
 def free_port() -> int:

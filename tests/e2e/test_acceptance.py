@@ -1,5 +1,6 @@
 """The story of the product over HTTP, with real processes: a job fires, runs, and survives a crash."""
 
+import csv
 import hashlib
 import json
 from collections import Counter
@@ -9,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.installation import ADMIN_PASSWORD, PROJECT_ROOT, Installation, wait_until
+from tests.e2e.installation import ADMIN_PASSWORD, PROJECT_ROOT, Installation
+from tests.waiting import wait_until
 
 ACCOUNTS = PROJECT_ROOT / "demo" / "accounts.csv"
 FINAL = {"completed", "partial", "failed", "stopped", "timed_out", "lost"}
@@ -150,8 +152,6 @@ def test_no_secret_in_any_log(installation: Installation, api: httpx.Client) -> 
     wait_until(lambda: api.get(f"/runs/{run_id}").json()["status"] in FINAL, seconds=120, what="the run to end")
     installation.stop()
     printed = "".join(installation.log(name) for name in ("web", "scheduler", "demo"))
-    import csv
-
     with ACCOUNTS.open(newline="", encoding="utf-8") as file:
         passwords = [row["password"] for row in csv.DictReader(file)]
     assert [p for p in [*passwords, ADMIN_PASSWORD] if p in printed] == []

@@ -93,6 +93,5 @@ def test_document_gets_its_name_from_the_answer():
 
 
 def test_link_selector_decides_what_is_downloaded():
-    pytest.importorskip("cssselect")
     made = run_import(ordinary_routes(), profile=PortalProfile(link_selector='a[href$="18.pdf"]'))
     assert [len(bill.documents) for bill in made.outcome.bills] == [0, 1]

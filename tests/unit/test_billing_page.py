@@ -188,7 +188,6 @@ def test_links_beyond_the_limit_are_counted():
 
 
 def test_link_selector_takes_exactly_what_it_picks():
-    pytest.importorskip("cssselect")
     html = '<ul class="docs"><li><a href="/get/1">one</a></ul><a href="/2.pdf">PDF</a>'
     html += '<nav><a class="doc" href="/3">x</a></nav>'
     assert loose_urls(html, ".docs, a.doc") == ["/get/1", "/3"]

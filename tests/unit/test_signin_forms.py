@@ -216,7 +216,6 @@ def test_hidden_decoy_passwords_do_not_count():
 
 
 def test_selectors_override_what_would_be_found():
-    pytest.importorskip("cssselect")
     inner = f'<input name="email"><input id="real">{PASSWORD}<input type="text" name="secret" class="pw">'
     html = form(inner.replace('id="real"', 'id="real" name="real"'))
     profile = PortalProfile(username_selector="#real", password_selector="form input.pw")
@@ -233,7 +232,6 @@ def test_selectors_override_what_would_be_found():
     ],
 )
 def test_selectors_that_do_not_fit_are_explained(profile: PortalProfile, words: str):
-    pytest.importorskip("cssselect")
     assert words in refusal('<input id="outside">' + form(BOTH), profile)
 
 
