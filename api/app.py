@@ -6,11 +6,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import authentication, files, health, jobs, runs, schedules
+from api.body_limit import BodyLimit
 from api.errors import add_error_handlers
 from api.resources import Resources
+from api.shapes import ErrorShape
 from settings import VERSION, Settings
-
-MAX_JSON_BYTES = 64 * 1024
 
 
 class NoStore:
@@ -37,9 +37,10 @@ def build_api(engine: Engine | None = None, settings: Settings | None = None) ->
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_JSON_BYTES,
+        responses={"4XX": {"model": ErrorShape, "description": "What was wrong"}},
     )
     api.state.resources = Resources(engine, settings)
+    api.add_middleware(BodyLimit)
     api.add_middleware(NoStore)
     add_error_handlers(api)
     for module in (authentication, jobs, runs, files, schedules, health):

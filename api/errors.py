@@ -123,15 +123,15 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
         return error_response(
             405, f"{request.method} does not work on {path}; allowed: {allowed}", headers={"Allow": allowed}
         )
-    if error.status_code == 413:
-        return error_response(413, "the request is too large; an accounts CSV may have 10 MB", headers=headers)
     return error_response(error.status_code, str(error.detail), headers=headers)
 
 
 async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     if is_database_away(error):
-        log.error("%s %s: the database is not reachable: %s", request.method, request.url.path, error)
+        log.error(
+            "%s %s: the database is not reachable: %s", request.method, request.url.path, getattr(error, "orig", error)
+        )
         return error_response(503, DATABASE_AWAY, headers=headers)
     if isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) in _WAITED_TOO_LONG:
         return error_response(503, DATABASE_BUSY, headers=headers)

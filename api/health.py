@@ -82,5 +82,5 @@ def _explain(health: SchedulerHealth) -> str:
     if health.instances == 0:
         return "no scheduler_service is running"
     if health.overdue_jobs:
-        return f"{health.overdue_jobs} scheduled jobs should have fired and did not"
+        return f"jobs that should have fired and did not: {health.overdue_jobs}"
     return "no scheduler_service has finished a fire pass lately"

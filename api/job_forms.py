@@ -26,7 +26,7 @@ SAY_IS_SCHEDULED = "is missing; send true to run by this schedule, or false to k
 
 
 class NewJobForm(StrictShape):
-    """The multipart form of POST /jobs; all text as it was sent."""
+    """The multipart form of POST /jobs; all text as it was sent. A blank field counts as not sent."""
 
     csv: UploadFile | None = None
     name: str = ""

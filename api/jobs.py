@@ -31,12 +31,10 @@ from db.jobs import (
 from db.models import Job, JobStatus, RunTrigger
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
-from portal_import.accounts_csv import MAX_BYTES
 from portal_import.job_draft import InvalidJobError
 from portal_import.url_templates import portal_host
 from recurrence import InvalidScheduleError, describe, parse_rule
 
-MAX_FORM_BYTES = MAX_BYTES + 64 * 1024
 LIST_NAME = "jobs"
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -68,7 +66,7 @@ def get_jobs(query: Annotated[JobsQuery, Query()], viewer: CurrentViewer, here: 
     return PageShape(items=items, next_cursor=make_cursor(key, LIST_NAME, [*position]) if position else None)
 
 
-@router.post("", status_code=201, max_body_size=MAX_FORM_BYTES, dependencies=[Depends(require_multipart)])
+@router.post("", status_code=201, dependencies=[Depends(require_multipart)])
 def post_job(
     form: Annotated[NewJobForm, Form(media_type="multipart/form-data")],
     viewer: Writer,

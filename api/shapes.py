@@ -36,6 +36,13 @@ class StrictShape(BaseModel):
         return data
 
 
+class ErrorShape(BaseModel):
+    """What every error looks like; `fields` names the fields at fault where there are such."""
+
+    error: str
+    fields: dict[str, str] | None = None
+
+
 class TokenShape(BaseModel):
     """A new access token."""
 

@@ -51,6 +51,8 @@ def _explain_whole(place: str, error: Mapping[str, Any]) -> str:
 def _explain(field: str, error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return "is missing"
+    if error["type"] == "value_error" and "UploadFile" in error["msg"]:
+        return "send it as a file, with a file name"
     found = "" if field.lower().startswith(SECRET_FIELDS) else f"found {_shown(error['input'])}; "
     return found + _allowed(error)
 
