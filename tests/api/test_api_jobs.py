@@ -282,6 +282,22 @@ def test_patch_with_an_old_version_changes_nothing(olive: Person) -> None:
     assert (after["name"], after["time_zone"], after["is_scheduled"]) == ("first", "Europe/London", True)
 
 
+def test_patch_with_the_right_version_changes_details_and_schedule_together(olive: Person) -> None:
+    job = post_job(olive).json()
+    daily = {"schedule_type": "daily", "schedule_config": {"hour": 2, "minute": 30}}
+    edit = daily | {"name": "Gas", "is_scheduled": False, "version": job["version"]}
+    after = olive.client.patch(f"/jobs/{job['id']}", json=edit).json()
+    assert (after["name"], after["schedule_type"], after["is_scheduled"]) == ("Gas", "daily", False)
+    assert after["version"] > job["version"]
+
+
+def test_refused_schedule_takes_the_other_changes_with_it(olive: Person) -> None:
+    job = post_job(olive).json()
+    answer = olive.client.patch(f"/jobs/{job['id']}", json={"name": "Gas", "time_zone": "Mars"})
+    assert answer.status_code == 422
+    assert olive.client.get(f"/jobs/{job['id']}").json() == job
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
