@@ -1,0 +1,170 @@
+"""Accounts: replaced as a whole, matched by name, never tried again without a reason."""
+
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Engine, select
+
+from db.accounts import (
+    AccountChanges,
+    NewAccount,
+    clear_attention,
+    list_accounts,
+    list_accounts_needing_attention,
+    list_unfinished_accounts,
+    replace_accounts,
+)
+from db.encryption import SecretBox
+from db.engine import transaction
+from db.errors import NotFoundError
+from db.models import Account, AccountStatus, Bill, Job, Result, ResultStatus, RunStatus
+from tests.factories import BOX, NOW, make_job, make_run, make_viewer
+
+ANN, BOB = "ann@example.com", "bob@example.com"
+ONE = "one"
+
+
+@pytest.fixture
+def job_id(engine: Engine) -> str:
+    with transaction(engine) as session:
+        return make_job(session, make_viewer(session), accounts=0).id
+
+
+def row(username: str, secret: str = ONE, number: int = 2, **extra: str) -> NewAccount:
+    return NewAccount(number, username, secret, extra)
+
+
+def replace(engine: Engine, job_id: str, *rows: NewAccount, box: SecretBox = BOX) -> AccountChanges:
+    with transaction(engine) as session:
+        return replace_accounts(session, session.get_one(Job, job_id), rows, box)
+
+
+def read(engine: Engine, job_id: str) -> Sequence[Account]:
+    with transaction(engine) as session:
+        return list_accounts(session, session.get_one(Job, job_id))
+
+
+def mark(engine: Engine) -> None:
+    with transaction(engine) as session:
+        for account in session.scalars(select(Account)):
+            account.status, account.status_reason = AccountStatus.NEEDS_ATTENTION, "wrong password"
+
+
+def statuses(engine: Engine, job_id: str) -> dict[str, str]:
+    return {a.username: a.status for a in read(engine, job_id)}
+
+
+def test_first_rows_are_all_new(engine: Engine, job_id: str) -> None:
+    assert replace(engine, job_id, row(BOB, number=3), row(ANN, customer="007")) == AccountChanges(2, 0, 0, 0)
+    ann, bob = read(engine, job_id)
+    assert (ann.username, ann.row_number, ann.extra, BOX.decrypt(ann.secret)) == (ANN, 2, {"customer": "007"}, "one")
+    assert bob.row_number == 3
+    with transaction(engine) as session:
+        assert session.get_one(Job, job_id).accounts_count == 2
+
+
+def test_same_rows_again_change_nothing(engine: Engine, job_id: str) -> None:
+    replace(engine, job_id, row(ANN), row(BOB, number=3))
+    before = [(a.id, a.secret) for a in read(engine, job_id)]
+    mark(engine)
+    assert replace(engine, job_id, row(ANN), row(BOB, number=3)) == AccountChanges(0, 0, 0, 2)
+    assert [(a.id, a.secret) for a in read(engine, job_id)] == before
+    assert set(statuses(engine, job_id).values()) == {AccountStatus.NEEDS_ATTENTION}
+
+
+def test_place_in_the_file_is_no_change(engine: Engine, job_id: str) -> None:
+    replace(engine, job_id, row(ANN, number=2), row(BOB, number=3))
+    mark(engine)
+    assert replace(engine, job_id, row(BOB, number=2), row(ANN, number=3)) == AccountChanges(0, 0, 0, 2)
+    assert [a.username for a in read(engine, job_id)] == [BOB, ANN]
+    assert set(statuses(engine, job_id).values()) == {AccountStatus.NEEDS_ATTENTION}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [row(ANN, secret="two"), row("Ann@Example.com"), row(ANN, customer="008")],
+    ids=["password", "spelling", "other column"],
+)
+def test_changed_row_makes_the_account_ready_again(engine: Engine, job_id: str, changed: NewAccount) -> None:
+    replace(engine, job_id, row(ANN), row(BOB, number=3))
+    ids = [a.id for a in read(engine, job_id)]
+    mark(engine)
+    assert replace(engine, job_id, changed, row(BOB, number=3)) == AccountChanges(0, 1, 0, 1)
+    ann, bob = read(engine, job_id)
+    assert [ann.id, bob.id] == ids
+    assert (ann.username, ann.status, ann.status_reason) == (changed.username, AccountStatus.READY, None)
+    assert (BOX.decrypt(ann.secret), ann.extra) == (changed.password, changed.extra)
+    assert bob.status == AccountStatus.NEEDS_ATTENTION
+
+
+def test_bills_follow_a_new_spelling_of_the_name(engine: Engine, job_id: str) -> None:
+    replace(engine, job_id, row(ANN), row(BOB, number=3))
+    with transaction(engine) as session:
+        session.add_all(Bill(session_id=job_id, username=name, bill_key="1") for name in (ANN, BOB))
+    replace(engine, job_id, row("ANN@example.com"), row(BOB, number=3))
+    with transaction(engine) as session:
+        assert sorted(session.scalars(select(Bill.username))) == ["ANN@example.com", BOB]
+
+
+def test_rows_that_are_gone_are_removed(engine: Engine, job_id: str) -> None:
+    replace(engine, job_id, row(ANN), row(BOB, number=3))
+    assert replace(engine, job_id, row(BOB), row("eve@example.com", number=3)) == AccountChanges(1, 0, 1, 1)
+    assert [a.username for a in read(engine, job_id)] == [BOB, "eve@example.com"]
+
+
+def test_password_is_encrypted_anew_when_the_key_changes_and_the_mark_stays(engine: Engine, job_id: str) -> None:
+    old_key, new_key = (
+        "the old key of more than thirty-two characters",
+        "the new key of more than thirty-two characters",
+    )
+    replace(engine, job_id, row(ANN), box=SecretBox((old_key,)))
+    mark(engine)
+    assert replace(engine, job_id, row(ANN), box=SecretBox((new_key, old_key))) == AccountChanges(0, 0, 0, 1)
+    (ann,) = read(engine, job_id)
+    assert SecretBox((new_key,)).decrypt(ann.secret) == "one"
+    assert ann.fingerprint == SecretBox((new_key,)).fingerprint("one")
+    assert ann.status == AccountStatus.NEEDS_ATTENTION
+
+
+def test_accounts_of_other_jobs_are_left_alone(engine: Engine, job_id: str) -> None:
+    with transaction(engine) as session:
+        other = make_job(session, make_viewer(session, "other"), accounts=0).id
+    replace(engine, other, row(ANN))
+    replace(engine, job_id, row(ANN))
+    replace(engine, job_id)
+    assert len(read(engine, other)) == 1
+    assert read(engine, job_id) == []
+
+
+def test_attention_is_listed_and_cleared(engine: Engine, job_id: str) -> None:
+    replace(engine, job_id, row(ANN), row(BOB, number=3))
+    mark(engine)
+    with transaction(engine) as session:
+        job = session.get_one(Job, job_id)
+        ann, bob = list_accounts_needing_attention(session, job, limit=5)
+        clear_attention(session, job, ann.id)
+        with pytest.raises(NotFoundError):
+            clear_attention(session, make_job(session, make_viewer(session, "other")), bob.id)
+    assert statuses(engine, job_id) == {ANN: AccountStatus.READY, BOB: AccountStatus.NEEDS_ATTENTION}
+
+
+def test_unfinished_accounts_are_those_without_a_result_in_this_run(engine: Engine, job_id: str) -> None:
+    replace(engine, job_id, *(row(f"{n}@example.com", number=n) for n in (4, 2, 3)))
+    with transaction(engine) as session:
+        job = session.get_one(Job, job_id)
+        earlier, run = (make_run(session, job, status=RunStatus.COMPLETED) for _ in range(2))
+        for account in list_accounts(session, job):
+            for of_run in [earlier] + [run] * (account.row_number == 3):
+                session.add(
+                    Result(
+                        run_id=of_run.id,
+                        session_id=job_id,
+                        account_id=account.id,
+                        username=account.username,
+                        status=ResultStatus.SUCCESS,
+                        created_at=NOW,
+                    )
+                )
+        session.flush()
+        assert [a.row_number for a in list_unfinished_accounts(session, run.id, job_id)] == [2, 4]
+        assert list_unfinished_accounts(session, earlier.id, job_id) == []
