@@ -49,6 +49,7 @@ def create_database_engine(url: URL, *, application: str, pool_size: int = 5) ->
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_recycle=1800,
+        hide_parameters=True,  # an error in a log shows the statement, never a row
         connect_args={
             "application_name": f"punctual {application}",
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,

@@ -10,7 +10,7 @@ from db.accounts import NewAccount
 from db.jobs import JobDraft, Schedule
 from db.models import CatchUp, Overlap
 from portal_import.accounts_csv import AccountsFile, InvalidAccountsFileError, read_accounts_csv
-from portal_import.url_templates import InvalidUrlError, check_url, portal_host
+from portal_import.url_templates import InvalidUrlError, check_url, portal_host, template_fields
 from recurrence import InvalidScheduleError, parse_rule
 
 MAX_NAME_CHARACTERS = 120
@@ -92,7 +92,7 @@ def check_job_urls(login_url: str, billing_url: str, columns: Sequence[str] | No
             problems[field] = f"enter the portal's {label}, starting with https:// or http://"
             continue
         try:
-            check_url(url, columns or (), name=label)
+            check_url(url, template_fields(url) if columns is None else columns, name=label)
         except InvalidUrlError as error:
             problems[field] = str(error)
     return problems

@@ -1,6 +1,5 @@
 """The gate and a real browser: what a person sees when their session ends, and nothing blocked on the way."""
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -9,23 +8,14 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from db.engine import transaction
 from db.user_sessions import revoke_user_sessions
+from tests.chromium import launch_chromium
 from tests.web.site import PASSWORD, Site
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        browser = launch_chromium(playwright)
         yield browser.new_page()
         browser.close()
 
