@@ -160,7 +160,7 @@ def wait_for_web(url: str) -> bool:
     """True as soon as the address answers; False when it does not in time."""
     pause = threading.Event()
     for _ in range(SECONDS_TO_START * 4):
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
             return answer.status == 200
         pause.wait(0.25)
     return False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 VERSION = "0.1.0"
@@ -95,8 +96,8 @@ def get_settings() -> Settings:
     return read_settings()
 
 
-def _explain(error: object) -> str:
-    assert isinstance(error, dict)
+def _explain(error: ErrorDetails) -> str:
     field = str(error["loc"][0])
     name = field if field.isupper() else _PREFIX + field.upper()
-    return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    message = error["msg"]
+    return f"{name}: {message[0].lower()}{message[1:]}"

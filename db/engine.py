@@ -33,9 +33,7 @@ def normalise_url(text: str) -> URL:
     except (ArgumentError, ValueError):
         raise InvalidSettingsError(f"DATABASE_URL: not a database address; {_EXAMPLE}") from None
     if url.get_backend_name() not in ("postgres", "postgresql"):
-        raise InvalidSettingsError(
-            f'DATABASE_URL: found "{url.get_backend_name()}"; Punctual needs postgresql://…'
-        )
+        raise InvalidSettingsError(f'DATABASE_URL: found "{url.get_backend_name()}"; Punctual needs postgresql://…')
     if "@" in (url.host or ""):
         raise InvalidSettingsError("DATABASE_URL: write @ as %40 and : as %3A in the user name and password")
     return url.set(drivername="postgresql+psycopg2")

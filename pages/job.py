@@ -118,7 +118,9 @@ def render_runs(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     if not trail and view.older_before is None:
         return
     with st.container(horizontal=True):
-        st.button("Newer", icon=":material/chevron_left:", disabled=not trail, key="runs-newer", on_click=trail.pop)
+        st.button(
+            "Newer", icon=":material/chevron_left:", disabled=not trail, key="runs-newer", on_click=lambda: trail.pop()
+        )
         st.button(
             "Older",
             icon=":material/chevron_right:",

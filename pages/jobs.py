@@ -89,7 +89,7 @@ def render_paging(trail: list[JobCursor], page: JobsPage) -> None:
     if not trail and page.next_cursor is None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Newer", icon=":material/chevron_left:", disabled=not trail, on_click=trail.pop)
+        st.button("Newer", icon=":material/chevron_left:", disabled=not trail, on_click=lambda: trail.pop())
         st.button(
             "Older",
             icon=":material/chevron_right:",

@@ -177,7 +177,7 @@ class ImportRun:
             return _refused(ResultStatus.FAILED, f"a bill could not be stored: {error.strerror or error}")
         except (PunctualError, SQLAlchemyError):
             raise  # about the whole run
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # One account must not take the others down, nor be signed in to again by a repeated attempt.
             where = "".join(traceback.format_tb(error.__traceback__))  # its message might quote what the portal sent
             logger.error("account %s failed unexpectedly: %s\n%s", account.id, type(error).__name__, where)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Literal
 
 import streamlit as st
+from streamlit.elements.lib.column_types import ColumnConfig
 
 from db.models import Job, JobStatus, ResultStatus, RunStatus, RunTrigger
 
@@ -58,8 +59,7 @@ _SCHEDULED = Look("Scheduled", "○", "blue", ":material/event:")
 STATE_LOOKS = (_IDLE, _SCHEDULED, _PAUSED, _QUEUED, _RUNNING)
 
 RUN_LOOKS: dict[str, Look] = {
-    RunStatus(status.value): look for status, look in JOB_LOOKS.items() if status != JobStatus.IDLE
-} | {
+    **{status: look for status, look in JOB_LOOKS.items() if status != JobStatus.IDLE},
     RunStatus.MISSED: Look("Missed", "!", "orange", ":material/event_busy:"),
     RunStatus.SKIPPED: Look("Skipped", "»", "gray", ":material/skip_next:"),
 }
@@ -126,7 +126,7 @@ def render_badge(looks: dict[str, Look], status: StrEnum | str) -> None:
     st.badge(look.label, icon=look.icon, color=look.colour)
 
 
-def pill_column(label: str, looks: Iterable[Look], *, width: int | None = None) -> object:
+def pill_column(label: str, looks: Iterable[Look], *, width: int | None = None) -> ColumnConfig:
     """A table column that shows `[look.pill]` as a coloured pill."""
     distinct = {look.pill: _HEX[look.colour] for look in looks}
     return st.column_config.MultiselectColumn(
