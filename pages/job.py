@@ -18,6 +18,7 @@ from ui.current_user import require_role
 from ui.job_actions import render_actions, render_waiting
 from ui.moments import both
 from ui.outcomes import JOB_LOOKS, render_badge
+from ui.paging import render_paging
 from ui.runs_table import render_runs_table, runs_frame
 from ui.schedule_editor import describe_job_schedule
 from ui.shell import is_phone, viewer_zone
@@ -115,21 +116,7 @@ def render_runs(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     if chosen is not None:
         st.switch_page("pages/run.py", query_params={"id": str(chosen.id)})
     trail: list[int] = st.session_state.setdefault(f"runs-trail-{view.job.id}", [])
-    if not trail and view.older_before is None:
-        return
-    with st.container(horizontal=True):
-        st.button(
-            "Newer", icon=":material/chevron_left:", disabled=not trail, key="runs-newer", on_click=lambda: trail.pop()
-        )
-        st.button(
-            "Older",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=view.older_before is None,
-            key="runs-older",
-            on_click=trail.append,
-            args=(view.older_before,),
-        )
+    render_paging(trail, view.older_before, "runs")
 
 
 def load_job(viewer: Viewer, job_id: str) -> JobView:

@@ -15,6 +15,7 @@ from ui.current_user import require_role
 from ui.demo_job import create_demo_job
 from ui.jobs_table import jobs_frame, render_jobs_table
 from ui.outcomes import JOB_LOOKS
+from ui.paging import render_paging
 from ui.shell import is_phone, viewer_zone
 
 
@@ -81,24 +82,7 @@ def render_table(viewer: Viewer, zone: ZoneInfo, q: str, status: str | None) -> 
     chosen = render_jobs_table(page.jobs, frame, phone=is_phone(), key=key)
     if chosen is not None:
         st.switch_page("pages/job.py", query_params={"id": chosen.id})
-    render_paging(trail, page)
-
-
-def render_paging(trail: list[JobCursor], page: JobsPage) -> None:
-    """Buttons to newer and older jobs, when there are any."""
-    if not trail and page.next_cursor is None:
-        return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Newer", icon=":material/chevron_left:", disabled=not trail, on_click=lambda: trail.pop())
-        st.button(
-            "Older",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=page.next_cursor is None,
-            on_click=trail.append,
-            args=(page.next_cursor,),
-        )
-        st.caption(f"Page {len(trail) + 1}")
+    render_paging(trail, page.next_cursor, "jobs")
 
 
 def render_welcome(viewer: Viewer) -> None:
