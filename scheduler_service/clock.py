@@ -84,8 +84,9 @@ class Clock:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Give no more turns; those that are running end by themselves."""
-        self._scheduler.shutdown(wait=False)
+        """Give no more turns; those that are running end by themselves. A second time it does nothing."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
 
     def run_every(self, seconds: int, step: Step) -> None:
         """A turn at once and then at this interval, left out while an earlier one still runs."""

@@ -1,9 +1,12 @@
 """The service: it fires, executes and stops runs; it drains, crashes and comes back."""
 
+import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -217,10 +220,18 @@ def test_run_that_keeps_crashing_is_given_up(engine: Engine, tmp_path: Path, vie
 
 
 def test_exit_codes_of_children_that_end_together_are_not_mixed_up(
-    engine: Engine, tmp_path: Path, viewer: Viewer
+    engine: Engine, tmp_path: Path, viewer: Viewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with scheduler_in_process(engine, tmp_path, crash, slots=16):
-        jobs = [run_now(engine, viewer, max_attempts=1) for _ in range(40)]
+    """Starting a process polls all others; a code that two threads read at once is lost to one of them."""
+    read_signed = forkserver.read_signed  # type: ignore[attr-defined]
+
+    def read_slowly(descriptor: int) -> int:
+        threading.Event().wait(0.02)
+        return read_signed(descriptor)
+
+    monkeypatch.setattr(forkserver, "read_signed", read_slowly)
+    with scheduler_in_process(engine, tmp_path, crash, slots=8):
+        jobs = [run_now(engine, viewer, max_attempts=1) for _ in range(24)]
         runs = [wait_for_run(engine, job_id, RunStatus.FAILED, 60) for job_id in jobs]
     assert {r.reason for r in runs} == {
         f"the import process ended without a result (exit code {CRASH_CODE}); given up after 1 attempts"
@@ -303,6 +314,24 @@ def test_drain_waits_for_what_is_nearly_done(engine: Engine, start: StartSchedul
     assert scheduler.wait() == 0
     assert list_runs(engine, jobs[0])[0].status == RunStatus.COMPLETED
     assert list_runs(engine, jobs[1])[0].status == RunStatus.QUEUED  # nothing is claimed while draining
+
+
+def test_nothing_is_claimed_while_draining(
+    engine: Engine, tmp_path: Path, viewer: Viewer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with scheduler_in_process(engine, tmp_path, hang, drain_seconds=SOON) as service:
+        held = run_now(engine, viewer)
+        wait_for_run(engine, held, RunStatus.RUNNING)
+        thread = threading.Thread(target=service.stop)
+        thread.start()
+        wait_until(lambda: "draining" in caplog.text, SOON, "the drain")
+        waiting = run_now(engine, viewer)
+        service.claim()
+        assert list_runs(engine, waiting)[0].status == RunStatus.QUEUED
+        stop(engine, viewer, held)  # leases are kept and stops obeyed meanwhile
+        wait_for_run(engine, held, RunStatus.STOPPED)
+        thread.join(SOON)
 
 
 def test_drain_survives_a_signal_to_the_whole_group(engine: Engine, start: StartScheduler, viewer: Viewer) -> None:
