@@ -49,6 +49,7 @@ def main() -> None:
     with st.container(border=True):
         st.subheader("Schedule")
         schedule, schedule_problem = render_schedule_editor("new", viewer_zone(viewer))
+    refusal = st.container()
     if not st.button("Create job", type="primary", icon=":material/check:"):
         return
     try:
@@ -58,9 +59,9 @@ def main() -> None:
         job_id = store(viewer, draft, authorised)
     except InvalidJobError as error:
         lines = [f"- **{FIELD_NAMES.get(field, field)}**: {why}" for field, why in error.fields.items()]
-        st.error("The job was not created. Please correct:\n\n" + "\n".join(lines), icon=":material/error:")
+        refusal.error("The job was not created. Please correct:\n\n" + "\n".join(lines), icon=":material/error:")
     except PunctualError as error:
-        st.error(f"The job was not created: {error}", icon=":material/error:")
+        refusal.error(f"The job was not created: {error}", icon=":material/error:")
     else:
         st.switch_page("pages/job.py", query_params={"id": job_id})
 

@@ -13,6 +13,7 @@ from ui.moments import both, relative
 from ui.outcomes import RUN_LOOKS, STATE_LOOKS, job_state, pill_column
 from ui.schedule_editor import describe_job_schedule
 
+NAME_WIDTH = 190
 PHONE_COLUMNS = ("name", "status", "next_in")
 
 
@@ -23,11 +24,11 @@ def jobs_frame(jobs: Sequence[Job], zone: ZoneInfo, now: datetime, owners: dict[
         row: dict[str, Any] = {
             "name": job.name,
             "badge": "📅" if job.is_scheduled else "",
+            "status": [job_state(job).pill],
             "schedule": describe_job_schedule(job, viewer_zone=zone),
             "next_run": _next_run(job, zone, now),
             "next_in": relative(job.next_run, now) if job.next_run and job.paused_at is None else "–",
             "last_run": both(job.last_run_at, zone, now),
-            "status": [job_state(job).pill],
             "last_outcome": [RUN_LOOKS[job.last_outcome].pill] if job.last_outcome else [],
             "accounts": job.accounts_count,
         }
@@ -51,16 +52,22 @@ def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, 
         column_order=order,
         column_config={
             "name": column.ButtonColumn(
-                "Name", type="tertiary", alignment="left", pinned=not phone, key=pressed, help="Open the job"
+                "Name",
+                type="tertiary",
+                alignment="left",
+                pinned=not phone,
+                key=pressed,
+                width=NAME_WIDTH,
+                help="Open the job",
             ),
             "badge": column.TextColumn("📅", width=40, alignment="center", help="Runs by itself"),
-            "schedule": column.TextColumn("Schedule"),
-            "next_run": column.TextColumn("Next run"),
+            "schedule": column.TextColumn("Schedule", width=225),
+            "next_run": column.TextColumn("Next run", width=185),
             "next_in": column.TextColumn("Next run"),
-            "last_run": column.TextColumn("Last run"),
-            "status": pill_column("Status", STATE_LOOKS),
-            "last_outcome": pill_column("Last outcome", RUN_LOOKS.values()),
-            "accounts": column.NumberColumn("Accounts", format="localized"),
+            "last_run": column.TextColumn("Last run", width=190),
+            "status": pill_column("Status", STATE_LOOKS, width=110),
+            "last_outcome": pill_column("Last outcome", RUN_LOOKS.values(), width=115),
+            "accounts": column.NumberColumn("Accounts", format="localized", width=80),
             "owner": column.TextColumn("Owner"),
         },
     )

@@ -62,15 +62,17 @@ def render_results(results: Sequence[Result], *, waits: bool) -> None:
 
 
 def render_log(lines: Sequence[RunLogLine], zone: ZoneInfo) -> None:
-    """The newest lines, oldest first."""
+    """The newest lines, the newest first: what happens now stays in sight."""
     if not lines:
         st.caption("Nothing logged yet.")
         return
     text = "\n".join(
-        f"{line.at.astimezone(zone):%H:%M:%S}  {LEVEL_SIGNS[LogLevel(line.level)]:1}  {line.message}" for line in lines
+        f"{line.at.astimezone(zone):%H:%M:%S}  {LEVEL_SIGNS[LogLevel(line.level)]:1}  {line.message}"
+        for line in reversed(lines)
     )
     st.code(text, language=None, height=420, wrap_lines=True)
-    st.caption(f"Times in {zone.key}. The newest {len(lines)} lines; the API gives all of them.")
+    newest = f"Newest first, times in {zone.key}."
+    st.caption(f"{newest} The newest {len(lines)} lines; the API gives all of them.")
 
 
 def _render_failures(failures: Sequence[Result]) -> None:

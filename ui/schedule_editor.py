@@ -35,7 +35,7 @@ def render_schedule_editor(key: str, zone: ZoneInfo, job: Job | None = None) -> 
         return None, None
     stored = dict(job.schedule_config or {}) if job is not None and has_schedule else {}
     stored_type = ScheduleType(job.schedule_type) if job is not None and job.schedule_type else ScheduleType.WEEKLY
-    controls, preview = st.columns([3, 2], gap="large")
+    controls, preview = st.columns([3, 2], gap="medium")
     with controls:
         chosen = st.segmented_control(
             "Repeats",

@@ -21,7 +21,7 @@ ACCOUNT_LINKS = """
 """
 STYLE = """
 <style>
-.stMainBlockContainer {padding-top: 2.25rem; padding-bottom: 3rem; max-width: 84rem;}
+.stMainBlockContainer {padding: 2.25rem 2.5rem 3rem; max-width: 90rem;}
 [data-testid="stSidebarUserContent"] {padding-bottom: 1rem;}
 [data-testid="stMetricValue"] {font-size: 1.35rem;}
 [data-testid="stHeadingWithActionElements"] h1 {padding: 0.15rem 0 0.4rem;}
