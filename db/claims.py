@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, case, func, or_, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from db.jobs import settle_job_status
@@ -50,40 +50,44 @@ def claim_runs(session: Session, now: datetime, *, worker: str, slots: int, leas
     busy = _count_running_by_portal(session)
     full: set[int] = set()
     claims: list[Claim] = []
-    is_exhausted = slots <= 0
-    while not is_exhausted:
-        wanted = slots - len(claims)
-        rows = session.execute(_claimable(now, full).limit(wanted)).all()
-        for run, job, max_concurrent_accounts in rows:
-            if job.portal_id is not None:
-                if run.trigger == RunTrigger.SCHEDULE and busy[job.portal_id] >= max_concurrent_accounts:
-                    full.add(job.portal_id)
-                    continue
-                busy[job.portal_id] += 1
-            claims.append(_take(run, job, now, worker, lease))
-        session.flush()
-        is_exhausted = len(rows) < wanted or len(claims) == slots
+    for is_scheduled in (False, True):
+        is_exhausted = False
+        while len(claims) < slots and not is_exhausted:
+            wanted = slots - len(claims)
+            rows = session.execute(_claimable(now, is_scheduled, full).limit(wanted)).all()
+            for run, job, max_concurrent_accounts in rows:
+                if job.portal_id is not None:
+                    if is_scheduled and busy[job.portal_id] >= max_concurrent_accounts:
+                        full.add(job.portal_id)
+                        continue
+                    busy[job.portal_id] += 1
+                claims.append(_take(run, job, now, worker, lease))
+            session.flush()
+            is_exhausted = len(rows) < wanted
     return claims
 
 
-def _claimable(now: datetime, full_portals: set[int]) -> Select[Run, Job, int]:
+def _claimable(now: datetime, is_scheduled: bool, full_portals: set[int]) -> Select[Run, Job, int]:
+    """Runs to claim, oldest first: in the order of an index, so that a long queue is read only as far as needed."""
     other = aliased(Run)
     first_of_job = (
         select(func.min(other.id))
         .where(other.session_id == Run.session_id, other.status == RunStatus.QUEUED, other.run_after <= now)
         .scalar_subquery()
     )
-    return (
+    query = (
         select(Run, Job, Portal.max_concurrent_accounts)
         .join(Job, Job.id == Run.session_id)
         .outerjoin(Portal, Portal.id == Job.portal_id)
         .where(Run.status == RunStatus.QUEUED, Run.run_after <= now, Job.status != JobStatus.RUNNING)
-        .where(Run.id == first_of_job)
-        .where(or_(Run.trigger != RunTrigger.SCHEDULE, func.coalesce(Job.portal_id, 0).not_in(full_portals)))
-        .order_by(case((Run.trigger == RunTrigger.SCHEDULE, 1), else_=0), Run.run_after, Run.id)
+        .where((Run.trigger == RunTrigger.SCHEDULE) == is_scheduled, Run.id == first_of_job)
+        .order_by(Run.run_after, Run.id)
         .with_for_update(of=(Run, Job), skip_locked=True, key_share=True)
         .execution_options(populate_existing=True)
     )
+    if full_portals:
+        query = query.where(func.coalesce(Job.portal_id, 0).not_in(full_portals))
+    return query
 
 
 def _count_running_by_portal(session: Session) -> Counter[int]:
