@@ -16,7 +16,7 @@ from db.models import CatchUp, Job, JobStatus, Overlap, Portal, RunStatus, User,
 from db.portals import ensure_portal
 from db.viewers import Viewer
 from db.wake import Wake, send_wake
-from recurrence import next_occurrence, parse_rule
+from recurrence import InvalidScheduleError, next_occurrence, parse_rule
 
 PAGE_SIZE = 50
 
@@ -287,6 +287,8 @@ def _apply_schedule(job: Job, schedule: Schedule | None, now: datetime) -> None:
     job.schedule_config = dict(schedule.schedule_config)
     job.time_zone = schedule.time_zone
     job.next_run = _first_run(job, now)
+    if job.next_run is None:
+        raise InvalidScheduleError("this schedule never fires: no day and time fits it")
 
 
 def _first_run(job: Job, now: datetime) -> datetime | None:

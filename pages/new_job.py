@@ -13,6 +13,7 @@ from db.portals import get_portal
 from db.viewers import Viewer
 from portal_import.job_draft import InvalidJobError, draft_job
 from portal_import.url_templates import InvalidUrlError, portal_host
+from recurrence import InvalidScheduleError
 from settings import get_settings
 from ui.accounts_upload import render_accounts_upload
 from ui.current_user import require_role
@@ -60,7 +61,7 @@ def main() -> None:
     except InvalidJobError as error:
         lines = [f"- **{FIELD_NAMES.get(field, field)}**: {why}" for field, why in error.fields.items()]
         refusal.error("The job was not created. Please correct:\n\n" + "\n".join(lines), icon=":material/error:")
-    except PunctualError as error:
+    except (PunctualError, InvalidScheduleError) as error:
         refusal.error(f"The job was not created: {error}", icon=":material/error:")
     else:
         st.switch_page("pages/job.py", query_params={"id": job_id})

@@ -13,6 +13,7 @@ from db.models import Job
 from db.viewers import Viewer
 from portal_import.job_draft import check_job_urls, check_name, new_accounts
 from portal_import.url_templates import portal_host
+from recurrence import InvalidScheduleError
 from settings import get_settings
 from ui.accounts_upload import render_accounts_upload
 from ui.schedule_editor import render_schedule_editor
@@ -36,7 +37,7 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
         return
     try:
         _save(viewer, job, name.strip(), login_url.strip(), billing_url.strip(), schedule)
-    except PunctualError as error:
+    except (PunctualError, InvalidScheduleError) as error:
         st.error(f"Not saved: {error}", icon=":material/error:")
         return
     st.rerun()

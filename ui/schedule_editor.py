@@ -22,6 +22,7 @@ TYPE_LABELS = {
 WEEKDAYS = {1: "Mon", 2: "Tue", 3: "Wed", 4: "Thu", 5: "Fri", 6: "Sat", 0: "Sun"}
 MONTH_DAYS: list[int | str] = [*range(1, 32), "last"]
 PREVIEWED = 5
+NEVER_FIRES = "This schedule never fires: no day and time fits it."
 
 
 def render_schedule_editor(key: str, zone: ZoneInfo, job: Job | None = None) -> tuple[Schedule | None, str | None]:
@@ -126,7 +127,11 @@ def _render_preview(schedule: Schedule, zone: ZoneInfo) -> str | None:
             st.error(problem, icon=":material/event_busy:")
             return problem
         st.markdown(f"**{describe(rule)}**")
-        st.markdown("\n".join(_preview_lines(rule, zone, datetime.now(UTC))))
+        lines = _preview_lines(rule, zone, datetime.now(UTC))
+        if not lines:
+            st.error(NEVER_FIRES, icon=":material/event_busy:")
+            return NEVER_FIRES
+        st.markdown("\n".join(lines))
         return None
 
 

@@ -471,3 +471,14 @@ def test_ids_that_are_no_ids_are_not_found(engine: Engine, viewer: Viewer, name:
         for nonsense in ("", "x" * 5000, "'; DROP TABLE users; --"):
             with pytest.raises(NotFoundError):
                 read_one(session, viewer, nonsense)
+
+
+def test_create_job_refuses_a_schedule_that_never_comes(engine: Engine) -> None:
+    # each second Sunday of March, within the hour that New York's clocks leave out on that day
+    never = Schedule("custom", {"cron_expression": "*/10 2 * 3 0#2"}, "America/New_York")
+    with transaction(engine) as session:
+        viewer = make_viewer(session)
+    with pytest.raises(InvalidScheduleError, match="never fires"), transaction(engine) as session:
+        create_job(session, viewer, make_draft(schedule=never), BOX, authorised=True, now=NOW)
+    with transaction(engine) as session:
+        assert session.scalars(select(Job)).all() == []
