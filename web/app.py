@@ -20,6 +20,7 @@ if str(PROJECT_ROOT) not in sys.path:
     sys.path.insert(0, str(PROJECT_ROOT))
 
 from api.app import build_api  # noqa: E402
+from ui.failures import show_failure  # noqa: E402
 from web.account import ACCOUNT_ROUTES  # noqa: E402
 from web.files import FILE_ROUTES  # noqa: E402
 from web.security_headers import SecurityHeaders  # noqa: E402
@@ -43,4 +44,10 @@ async def lifespan(_: object) -> AsyncIterator[dict[str, Any] | None]:
 
 
 # Spelled out, because `streamlit run` looks for exactly `st.App(` to know that this is no page.
-app = st.App(PROJECT_ROOT / "streamlit_app.py", routes=ROUTES, middleware=MIDDLEWARE, lifespan=lifespan)
+app = st.App(
+    PROJECT_ROOT / "streamlit_app.py",
+    routes=ROUTES,
+    middleware=MIDDLEWARE,
+    lifespan=lifespan,
+    on_script_error=show_failure,
+)

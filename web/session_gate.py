@@ -76,10 +76,13 @@ class _GuardedSocket:
         self._is_closed = False
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._watch)
-            await app(scope, self.receive, self.send)
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._watch)
+                await app(scope, self.receive, self.send)
+                tasks.cancel_scope.cancel()
+        except* OSError:
+            log.debug("the browser went away")  # in the middle of an answer; nobody is left to tell
 
     async def receive(self) -> Message:
         message = await self._receive()
