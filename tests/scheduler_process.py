@@ -91,9 +91,7 @@ def list_children(pid: int) -> list[psutil.Process]:
     return alive
 
 
-def start_scheduler(
-    engine: Engine, home: Path, *, stub: str | None = None, ready: bool = True, **settings: object
-) -> SchedulerProcess:
+def start_scheduler(engine: Engine, home: Path, *, stub: str | None = None, **settings: object) -> SchedulerProcess:
     """Start one; with `stub`, that function of `tests.child_processes` runs instead of an import."""
     command = [sys.executable, "-m", *(["tests.child_processes", stub] if stub else ["scheduler_service"])]
     url = engine.url.set(password=DATABASE_PASSWORD)
@@ -111,9 +109,12 @@ def start_scheduler(
             command, env=environment, cwd=PROJECT_ROOT, stdout=output, stderr=output, start_new_session=True
         )
     scheduler = SchedulerProcess(process, log)
-    if ready:
+    try:
         wait_until(lambda: process.poll() is not None or is_ready(engine, process.pid), START_SECONDS, "the scheduler")
         assert process.poll() is None, scheduler.read_log()
+    except AssertionError:
+        scheduler.kill()
+        raise
     return scheduler
 
 
