@@ -22,6 +22,7 @@ from db.instances import record_fire_pass, record_seen, record_stopped, register
 from db.sign_in_throttle import purge_sign_in_attempts
 from db.user_sessions import purge_sessions
 from db.wake import Wake
+from portal_import.engine.storage import StorageError, remove_unfinished
 from scheduler_service.clock import Clock, Step
 from scheduler_service.listener import WakeListener
 from scheduler_service.outages import describe_outage
@@ -34,6 +35,7 @@ LEASE_TICK_SECONDS = 1
 HEARTBEAT_SECONDS = 5
 RECOVER_SECONDS = 5
 PURGE_SECONDS = 3600
+UNFINISHED_KEPT_SECONDS = 24 * 3600
 STOP_GRACE_SECONDS = 5
 LOCKED_JOB_PAUSE = timedelta(seconds=0.25)
 
@@ -77,6 +79,7 @@ class SchedulerService:
         self._clock.run_every(RECOVER_SECONDS, Step("recover", self.recover, self._clock))
         self._clock.run_every(HEARTBEAT_SECONDS, Step("heartbeat", self.heartbeat, self._clock))
         self._clock.run_every(PURGE_SECONDS, Step("purge", self.purge, self._clock))
+        self._clock.run_every(PURGE_SECONDS, Step("clean storage", self.clean_storage, self._clock))
         self._clock.start()
         self._listener.start()
         logger.info("scheduler %s is running with %s slots", self._instance_id, self._settings.slots)
@@ -174,6 +177,18 @@ class SchedulerService:
         with transaction(self._engine) as session:
             purge_sessions(session, _now())
             purge_sign_in_attempts(session, _now())
+
+    def clean_storage(self) -> None:
+        """Remove the half files of runs that were killed while they wrote."""
+        try:
+            removed = remove_unfinished(
+                self._settings.effective_storage_url, older_than_seconds=UNFINISHED_KEPT_SECONDS
+            )
+        except (OSError, StorageError) as error:
+            logger.error("the bill storage could not be cleaned: %s", error)
+            return
+        if removed:
+            logger.info("removed %s half files from the bill storage", removed)
 
     def _lease_end(self) -> float:
         """When a lease that is taken or renewed from now on ends, on the monotonic clock."""
