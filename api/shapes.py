@@ -95,6 +95,15 @@ class JobShape(BaseModel):
     owner: OwnerShape | None
 
 
+class AccountChangesShape(BaseModel):
+    """What replacing a job's accounts did, in numbers of accounts; `changed` have another password."""
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+
+
 class RunShape(BaseModel):
     """A run, or an occurrence that was missed or skipped."""
 

@@ -72,6 +72,21 @@ def new_accounts(accounts: AccountsFile) -> list[NewAccount]:
     return [NewAccount(r.row_number, r.username, r.password, r.extra) for r in accounts.rows]
 
 
+def draft_accounts(csv: bytes, *, login_url: str, billing_url: str) -> list[NewAccount]:
+    """The accounts of a file that is to replace a job's, whose addresses must still find their columns.
+
+    Raises InvalidJobError.
+    """
+    try:
+        accounts = read_accounts_csv(csv)
+    except InvalidAccountsFileError as error:
+        raise InvalidJobError({"csv": str(error)}) from None
+    problems = check_job_urls(login_url, billing_url, accounts.extra_columns)
+    if problems:
+        raise InvalidJobError(problems)
+    return new_accounts(accounts)
+
+
 def check_name(name: str) -> dict[str, str]:
     """The problem of a job's name, if it has one, by field."""
     if not name:

@@ -12,7 +12,7 @@ from api.app import build_api
 from db.engine import transaction
 from db.models import Account, AuditEntry, Job, Role, Run, UserSession
 from tests.api.conftest import SECRET_KEY
-from tests.api.portal_story import SECRET, Person, Story, post_job, tell_story
+from tests.api.portal_story import CSV, SECRET, Person, Story, post_job, tell_story
 
 READS = [
     ("GET", "/jobs/{job_id}"),
@@ -26,6 +26,7 @@ READS = [
 ]
 WRITES = [
     ("PATCH", "/jobs/{job_id}"),
+    ("PUT", "/jobs/{job_id}/accounts"),
     ("DELETE", "/jobs/{job_id}"),
     ("POST", "/jobs/{job_id}/run"),
     ("POST", "/jobs/{job_id}/stop"),
@@ -39,12 +40,15 @@ WITHOUT_OWNER = [
     ("POST", "/schedules/preview"),
     ("GET", "/metrics"),
 ]
+MULTIPART = [("POST", "/jobs"), ("PUT", "/jobs/{job_id}/accounts")]
 PUBLIC = [("GET", "/health"), ("POST", "/auth/login")]
 
 
 def call(client: TestClient, route: tuple[str, str], story: Story) -> tuple[int, str]:
     method, path = route
-    answer = client.request(method, path.format(**vars(story)), json={"name": "x"} if method == "PATCH" else None)
+    files = {"csv": ("accounts.csv", CSV, "text/csv")} if method == "PUT" else None
+    body = {"name": "x"} if method == "PATCH" else None
+    answer = client.request(method, path.format(**vars(story)), json=body, files=files)
     return answer.status_code, answer.text
 
 
@@ -82,7 +86,7 @@ def test_nothing_works_without_a_token(
     engine: Engine, client: TestClient, story: Story, route: tuple[str, str]
 ) -> None:
     before = snapshot(engine)
-    headers = {"Content-Type": "multipart/form-data; boundary=b"} if route == ("POST", "/jobs") else {}
+    headers = {"Content-Type": "multipart/form-data; boundary=b"} if route in MULTIPART else {}
     answer = client.request(route[0], route[1].format(**vars(story)), headers=headers)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")

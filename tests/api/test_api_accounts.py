@@ -1,0 +1,65 @@
+"""Replacing a job's accounts over the API."""
+
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from db.encryption import SecretBox
+from db.engine import transaction
+from db.models import Account, Job, JobStatus
+from tests.api.conftest import SECRET_KEY
+from tests.api.portal_story import Person, post_job
+
+NEW_CSV = "username,password,branch\nann@example.com,another,n1\nnew@example.com,fresh,n2\n"
+
+
+def put_accounts(person: Person, job_id: str, csv: str) -> Any:
+    return person.client.put(f"/jobs/{job_id}/accounts", files={"csv": ("accounts.csv", csv.encode(), "text/csv")})
+
+
+def stored(engine: Engine, job_id: str) -> dict[str, str]:
+    box = SecretBox((SECRET_KEY,))
+    with transaction(engine) as session:
+        accounts = session.scalars(select(Account).where(Account.session_id == job_id))
+        return {a.username: box.decrypt(a.secret) for a in accounts}
+
+
+def make_job_with(person: Person, csv: str, **changes: str | None) -> str:
+    answer = post_job(person, csv=csv, **changes)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+def test_accounts_are_replaced_and_counted(engine: Engine, olive: Person) -> None:
+    job_id = make_job_with(
+        olive,
+        "username,password,branch\nann@example.com,old,n1\ngone@example.com,x,n3\n",
+        billing_url="https://p.example/{branch}",
+    )
+    answer = put_accounts(olive, job_id, NEW_CSV)
+    assert (answer.status_code, answer.json()) == (200, {"added": 1, "changed": 1, "removed": 1, "unchanged": 0})
+    assert stored(engine, job_id) == {"ann@example.com": "another", "new@example.com": "fresh"}
+    assert olive.client.get(f"/jobs/{job_id}").json()["accounts_count"] == 2
+
+
+def test_bad_file_or_missing_column_changes_nothing(engine: Engine, olive: Person) -> None:
+    csv = "username,password,branch\nann@example.com,old,n1\n"
+    job_id = make_job_with(olive, csv, billing_url="https://p.example/{branch}")
+    refused = put_accounts(olive, job_id, "username,password,branch\nann@example.com,,n1\n")
+    assert (refused.status_code, list(refused.json()["fields"])) == (422, ["csv"])
+    assert "row 2: password is empty" in refused.json()["error"]
+    without_column = put_accounts(olive, job_id, "username,password\nann@example.com,other\n")
+    assert (without_column.status_code, list(without_column.json()["fields"])) == (422, ["billing_url"])
+    nothing = olive.client.put(f"/jobs/{job_id}/accounts", files={"csv": ("a.csv", b"", "text/csv")})
+    assert nothing.status_code == 422
+    assert stored(engine, job_id) == {"ann@example.com": "old"}
+
+
+def test_accounts_of_a_running_job_are_left_alone(engine: Engine, olive: Person) -> None:
+    job_id = make_job_with(olive, "username,password\nann@example.com,old\n", billing_url="https://p.example/b")
+    with transaction(engine) as session:
+        session.get_one(Job, job_id).status = JobStatus.RUNNING
+    answer = put_accounts(olive, job_id, NEW_CSV)
+    assert answer.status_code == 409
+    assert "run is in progress" in answer.json()["error"]
+    assert stored(engine, job_id) == {"ann@example.com": "old"}
