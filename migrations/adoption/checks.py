@@ -1,5 +1,7 @@
 """Rows that cannot be brought over, found before anything changes."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, Row, text
 
 from db.migrate import MigrationRefusedError
@@ -11,13 +13,20 @@ NEEDED = {
     "import_results": ("id", "session_id", "email"),
 }
 REFERENCES = {"import_sessions": "user_id", "import_results": "session_id"}
+# Postgres knows more: infinity, years before 1 and after 9999. A day is left at both ends for time zones.
+FIRST_TIME, LAST_TIME = "0001-01-02", "9999-12-30"
 
 
-def check_rows(connection: Connection, table: str, parent: str | None) -> None:
-    """Raise MigrationRefusedError naming the first row that has no owner, or lacks what it needs."""
+def check_rows(connection: Connection, table: str, parent: str | None, times: Sequence[str]) -> None:
+    """Raise MigrationRefusedError naming the first row that has no owner, lacks what it needs, or is of no time.
+
+    `times` are the table's columns of instants.
+    """
     for column in NEEDED[table]:
         _check_present(connection, table, column)
     _check_unique(connection, table)
+    for column in times:
+        _check_time(connection, table, column)
     if parent is not None:
         _check_owned(connection, table, REFERENCES[table], parent)
 
@@ -48,6 +57,20 @@ def _check_unique(connection: Connection, table: str) -> None:
     if row is not None:
         raise MigrationRefusedError(
             f"{table} row {row.id}: several rows have this id; give each its own{_others(row)}; nothing was changed"
+        )
+
+
+def _check_time(connection: Connection, table: str, column: str) -> None:
+    row = connection.execute(
+        text(
+            f"SELECT id::text AS id, {column}::text AS found, count(*) OVER () AS rows FROM {table}"  # noqa: S608
+            f" WHERE {column} NOT BETWEEN '{FIRST_TIME}' AND '{LAST_TIME}' ORDER BY id::text LIMIT 1"
+        )
+    ).first()
+    if row is not None:
+        raise MigrationRefusedError(
+            f'{table} row {row.id}: {column} is "{row.found}", and a time has to be in the years 1 to 9999; '
+            f"correct it or set it to NULL{_others(row)}; nothing was changed"
         )
 
 

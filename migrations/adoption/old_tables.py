@@ -144,7 +144,8 @@ def find_old_tables(connection: Connection) -> OldTables:
                     f'there is a table "{name}" but no table "{parent}" that its rows belong to; bring both or neither'
                 )
     for table in tables.values():
-        check_rows(connection, table.name, PARENTS.get(table.name))
+        times = [column.name for column in table.known if column.kind in INSTANT_TYPES]
+        check_rows(connection, table.name, PARENTS.get(table.name), times)
     return OldTables(tables)
 
 

@@ -46,6 +46,19 @@ REFUSED = {
         " INSERT INTO import_results SELECT * FROM import_results WHERE status = 'timeout'",
         f"import_results row {result_id(15)}: several rows have this id",
     ),
+    "a schedule due at infinity": (
+        "UPDATE import_sessions SET next_run = 'infinity' WHERE status = 'failed'",
+        f'import_sessions row {job_id(3)}: next_run is "infinity", and a time has to be in the years 1 to 9999;'
+        " correct it or set it to NULL; nothing was changed",
+    ),
+    "a session made before our era": (
+        "UPDATE import_sessions SET created_at = '0044-03-15 BC' WHERE status = 'failed'",
+        f'import_sessions row {job_id(3)}: created_at is "0044-03-15 00:00:00 BC"',
+    ),
+    "a result of the year 99999": (
+        "UPDATE import_results SET created_at = '99999-01-01' WHERE status = 'timeout'",
+        f'import_results row {result_id(15)}: created_at is "99999-01-01 00:00:00"',
+    ),
     "a table of another shape": (
         "ALTER TABLE import_results DROP COLUMN email",
         'table "import_results" has no column "email"; found id, session_id, status, error',
