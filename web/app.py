@@ -11,7 +11,9 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 from streamlit.runtime.pages_manager import PagesManager
 
 # `streamlit run web/app.py` makes `web` the first place to import from; the packages lie one above.
@@ -20,6 +22,7 @@ if str(PROJECT_ROOT) not in sys.path:
     sys.path.insert(0, str(PROJECT_ROOT))
 
 from api.app import build_api  # noqa: E402
+from api.errors import METHODS, error_response  # noqa: E402
 from ui.failures import show_failure  # noqa: E402
 from web.account import ACCOUNT_ROUTES  # noqa: E402
 from web.files import FILE_ROUTES  # noqa: E402
@@ -32,7 +35,13 @@ PagesManager.uses_pages_directory = False
 
 api = build_api()
 
-ROUTES = [Mount("/api", api), *ACCOUNT_ROUTES, *FILE_ROUTES]
+
+async def refuse_bare_api(_: Request) -> Response:
+    """The mount begins behind the slash; without this, Streamlit would answer with its page."""
+    return error_response(404, "there is no /api; /api/openapi.json describes every call")
+
+
+ROUTES = [Route("/api", refuse_bare_api, methods=METHODS), Mount("/api", api), *ACCOUNT_ROUTES, *FILE_ROUTES]
 MIDDLEWARE = [Middleware(SecurityHeaders), Middleware(SessionGate)]
 
 

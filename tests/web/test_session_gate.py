@@ -51,6 +51,13 @@ def test_anonymous_requests_of_other_kinds_are_refused(site: Site, method: str, 
     assert response.status_code == 401
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_bare_api_is_no_page(site: Site, method: str) -> None:
+    with site.client() as client:
+        answer = client.request(method, "/api", headers={"Accept": "text/html"})
+    assert (answer.status_code, list(answer.json())) == (404, ["error"])
+
+
 @pytest.mark.parametrize(
     "path", ["/_stcore/health", "/api/health", "/account/login", "/account/static/account.css", "/favicon.png"]
 )
