@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev chromium run test check format lock clean
+.PHONY: help setup setup-dev chromium run test test-recurrence bench check format lock clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -18,6 +18,12 @@ run: setup  ## start web, scheduler and demo portal; Ctrl-C stops them
 
 test: setup-dev chromium  ## run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-recurrence: setup-dev  ## compare 210,000 schedules with independent readings of cron
+	@$(BIN)/python -m tests.recurrence_full $(ARGS)
+
+bench: setup-dev  ## measure against the schedulers that people know
+	@$(BIN)/python -m bench.recurrence $(ARGS)
 
 check: setup-dev  ## lint, format, types and layers
 	@$(BIN)/ruff check .
