@@ -1,4 +1,4 @@
-"""The grammar of cron expressions, as Debian's crontab(5) has it, plus `L`, `#` and `5L`.
+"""The grammar of cron expressions, as Debian's crontab(5) has it, plus `L`, `LW`, `15W`, `#` and `5L`.
 
 Turns text into a canonical expression or raises; knows nothing of dates. Canonical: five fields, single
 blanks, names as numbers, aliases spelled out, `5-5` as `5`. A field's leading `*` is kept as written,
@@ -38,22 +38,28 @@ class Field:
 
 MINUTE = Field("minute", 0, 59, "0-59")
 HOUR = Field("hour", 0, 23, "0-23")
-DAY = Field("day of month", 1, 31, "1-31 or L (the last day)")
+DAY = Field("day of month", 1, 31, "1-31, L (the last day), 15W (the weekday nearest day 15) or LW (the last weekday)")
 MONTH = Field("month", 1, 12, "1-12 or JAN-DEC", MONTHS)
 WEEKDAY = Field("day of week", 0, 7, "0-7 (0 and 7 = Sunday) or SUN-SAT", WEEKDAYS)
 FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
 _VALUE = r"[0-9]{1,4}|[a-z]{3}"
 _TERM = re.compile(rf"(?:\*|(?P<low>{_VALUE})(?:-(?P<high>{_VALUE}))?)(?P<slash>/(?P<step>[0-9]{{1,4}}))?")
+_NEAREST_WEEKDAY = re.compile(r"(?P<day>[0-9]{1,4})w")
 _NTH_WEEKDAY = re.compile(rf"(?P<weekday>{_VALUE})(?:#(?P<nth>[0-9]{{1,4}})|(?P<last>l))")
+
+# What other schedulers have and this one does not, told by name so that it is not taken for a slip.
+_RANDOM = re.compile(r"[hr](?:\(.*\))?(?:/.*)?")
+_WITH_SECONDS_OR_YEARS = (6, 7)
+_AT_STARTUP = "@reboot"
 
 
 @lru_cache(maxsize=4096)
 def canonical_expression(text: str) -> str:
     """The canonical form of a cron expression written by a person.
 
-    Raises InvalidScheduleError naming the field and the token. Refuses what Debian cron refuses:
-    seconds and years, `@reboot`, reversed ranges, step 0, `5/15` (a step without a range).
+    Raises InvalidScheduleError naming the field and the token. Refuses what Debian cron refuses: seconds
+    and years, reversed ranges, step 0, `5/15` (a step without a range); also `@reboot`, which is no time.
     """
     if len(text) > MAX_EXPRESSION_LENGTH:
         raise InvalidScheduleError(f"cron_expression has {len(text)} characters: allowed up to {MAX_EXPRESSION_LENGTH}")
@@ -62,13 +68,15 @@ def canonical_expression(text: str) -> str:
         raise InvalidScheduleError('cron_expression is empty: write 5 fields, such as "0 12 * * 1,3,5"')
     if stripped.startswith("@"):
         if stripped.lower() not in ALIASES:
-            raise InvalidScheduleError(f"cron_expression {quoted(stripped)}: allowed {', '.join(ALIASES)}")
+            why = "a start of the machine is not a time; " if stripped.lower() == _AT_STARTUP else ""
+            raise InvalidScheduleError(f"cron_expression {quoted(stripped)}: {why}allowed {', '.join(ALIASES)}")
         return ALIASES[stripped.lower()]
     tokens = re.split(r"[ \t]+", stripped)
     if len(tokens) != len(FIELDS):
         count = "1 field" if len(tokens) == 1 else f"{len(tokens)} fields"
+        why = "seconds and years are not supported; " if len(tokens) in _WITH_SECONDS_OR_YEARS else ""
         raise InvalidScheduleError(
-            f"cron_expression {quoted(stripped)} has {count}: allowed 5 (minute, hour, day of month, "
+            f"cron_expression {quoted(stripped)} has {count}: {why}allowed 5 (minute, hour, day of month, "
             "month, day of week)"
         )
     return " ".join(_canonical_field(field, token) for field, token in zip(FIELDS, tokens, strict=True))
@@ -79,12 +87,20 @@ def _canonical_field(field: Field, token: str) -> str:
 
 
 def _canonical_term(field: Field, token: str, term: str) -> str:
-    if field is DAY and term == "l":
-        return "L"
+    if field is DAY and term in ("l", "lw"):
+        return term.upper()
+    if field is DAY and (nearest_weekday := _NEAREST_WEEKDAY.fullmatch(term)):
+        if "," in token:
+            raise _refused(DAY, token, "W goes with one day, not with a list")
+        return f"{_number(DAY, token, nearest_weekday['day'])}W"
     if field is WEEKDAY and (nth_weekday := _NTH_WEEKDAY.fullmatch(term)):
         return _canonical_nth_weekday(token, nth_weekday)
     match = _TERM.fullmatch(term)
     if match is None:
+        if _RANDOM.fullmatch(term):
+            raise _refused(field, token, f"{quoted(term[0].upper())} is a random value, which is not supported")
+        if term == "?":
+            raise _refused(field, token, 'for any value write "*"')
         raise _refused(field, token, f"{quoted(term)} is not a value, a range, * or a step")
     if match["slash"] and int(match["step"]) == 0:
         raise _refused(field, token, "a step is at least 1")

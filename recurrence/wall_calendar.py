@@ -20,6 +20,8 @@ from recurrence.errors import InvalidScheduleError
 SEARCH_YEARS = 50
 LAST_YEAR = 9998  # one short of datetime's own, so that zone arithmetic never overflows
 
+SUNDAY, SATURDAY = 0, 6
+LONGEST_MONTH = 31
 LAST = -1  # in place of 1-5: the last one of the month
 
 
@@ -32,6 +34,7 @@ class WallCalendar:
     days: frozenset[int]
     has_last_day: bool
     clamped_day: int | None  # this day, or the last one of a month that lacks it
+    nearest_weekdays_to: frozenset[int]  # days whose nearest Monday to Friday in the month; LW is that of 31
     weekdays: frozenset[int]  # 0 = Sunday
     nth_weekdays: frozenset[tuple[int, int]]  # (weekday, 1-5 or LAST)
     needs_both_days: bool  # day of month AND day of week; otherwise either will do
@@ -86,6 +89,7 @@ def _matches(wall_calendar: WallCalendar, day: int, length: int, first_weekday: 
         day in wall_calendar.days
         or (wall_calendar.has_last_day and day == length)
         or (wall_calendar.clamped_day is not None and day == min(wall_calendar.clamped_day, length))
+        or any(day == _nearest_weekday(target, length, first_weekday) for target in wall_calendar.nearest_weekdays_to)
     )
     by_weekday = (
         weekday in wall_calendar.weekdays
@@ -93,6 +97,20 @@ def _matches(wall_calendar: WallCalendar, day: int, length: int, first_weekday: 
         or ((weekday, LAST) in wall_calendar.nth_weekdays and day + 7 > length)
     )
     return by_date and by_weekday if wall_calendar.needs_both_days else by_date or by_weekday
+
+
+def _nearest_weekday(target: int, length: int, first_weekday: int) -> int:
+    """The Monday to Friday nearest `target`, or nearest the last day where the month ends before.
+
+    Never in another month: from Saturday the 1st it is Monday the 3rd. As Quartz and croniter have it.
+    """
+    target = min(target, length)
+    weekday = (first_weekday + target - 1) % 7
+    if weekday == SATURDAY:
+        return target - 1 if target > 1 else target + 2
+    if weekday == SUNDAY:
+        return target + 1 if target < length else target - 2
+    return target
 
 
 @lru_cache(maxsize=4096)
@@ -113,6 +131,9 @@ def wall_calendar_of(expression: str) -> WallCalendar:
         days=frozenset(days),
         has_last_day="L" in day_terms,
         clamped_day=int(day_token[1:]) if day_token.startswith("~") else None,
+        nearest_weekdays_to=frozenset(
+            LONGEST_MONTH if term == "LW" else int(term[:-1]) for term in day_terms if term.endswith("W")
+        ),
         weekdays=frozenset(day % 7 for day in weekdays),
         nth_weekdays=frozenset(_nth_weekday(term) for term in weekday_terms if not _is_plain(term)),
         # crontab(5): a leading star, "*/2" included, restricts nothing that the other field allows.
@@ -140,7 +161,7 @@ def _values(field: Field, values: Sequence[int | str]) -> tuple[int, ...]:
 
 
 def _is_plain(term: str) -> bool:
-    return not any(mark in term for mark in "L#~")
+    return not any(mark in term for mark in "L#~W")
 
 
 def _nth_weekday(term: str) -> tuple[int, int]:

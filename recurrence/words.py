@@ -7,8 +7,8 @@ from itertools import pairwise
 from cron_descriptor import Options, get_description  # pyright: ignore[reportMissingTypeStubs]
 
 from recurrence.cron_syntax import DAY, MONTH, WEEKDAY
-from recurrence.rules import Rule
-from recurrence.wall_calendar import LAST, WallCalendar, wall_calendar_of
+from recurrence.rules import SHORTEST_MONTH, Rule
+from recurrence.wall_calendar import LAST, LONGEST_MONTH, WallCalendar, wall_calendar_of
 
 MAX_TIMES_LISTED = 6
 WEEKDAY_NAMES = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
@@ -71,12 +71,13 @@ def _allows_any_day(wall_calendar: WallCalendar) -> tuple[bool, bool]:
 def _only_day(wall_calendar: WallCalendar) -> str:
     if wall_calendar.clamped_day is not None:
         return f"day {wall_calendar.clamped_day} (or the last day) of every month"
-    if wall_calendar.has_last_day and not wall_calendar.days:
-        return "the last day of every month"
-    if wall_calendar.has_last_day or len(wall_calendar.days) != 1:
+    special = _special_dates(wall_calendar)
+    if len(special) == 1 and not wall_calendar.days:
+        return f"{special[0]} of every month"
+    if special or len(wall_calendar.days) != 1:
         return ""
     (day,) = wall_calendar.days
-    return f"day {day} of every month" + (" that has one" if day > 28 else "")
+    return f"day {day} of every month" + (" that has one" if day > SHORTEST_MONTH else "")
 
 
 def _days(wall_calendar: WallCalendar) -> str:
@@ -94,11 +95,22 @@ def _days(wall_calendar: WallCalendar) -> str:
 
 
 def _dates(wall_calendar: WallCalendar) -> str:
-    last_day = ["the last day"] if wall_calendar.has_last_day else []
+    special = _special_dates(wall_calendar)
     if not wall_calendar.days:
-        return _listed(last_day)
+        return _listed(special)
     plural = "s" if len(wall_calendar.days) > 1 else ""
-    return _listed([f"day{plural} {_spans(DAY_NAMES, wall_calendar.days)}", *last_day])
+    return _listed([f"day{plural} {_spans(DAY_NAMES, wall_calendar.days)}", *special])
+
+
+def _special_dates(wall_calendar: WallCalendar) -> list[str]:
+    words = ["the last day"] if wall_calendar.has_last_day else []
+    for day in wall_calendar.nearest_weekdays_to:
+        if day == LONGEST_MONTH:
+            words.append("the last weekday (Monday to Friday)")
+        else:
+            short_months = ", or the last day" if day > SHORTEST_MONTH else ""
+            words.append(f"the weekday (Monday to Friday) nearest day {day}{short_months}")
+    return words
 
 
 def _weekdays(wall_calendar: WallCalendar, alone: str) -> str:

@@ -140,7 +140,7 @@ def _expression(chance: random.Random) -> str:
         (
             _field(chance, 0, 59, 0.15),
             chance.choice((night, _field(chance, 0, 23, 0.2), str(chance.choice((0, 1, 2, 23))))),
-            _field(chance, 1, 31, 0.6, ("L", "1,L")),
+            _field(chance, 1, 31, 0.6, ("L", "1,L", "LW", "15,LW")),
             _field(chance, 1, 12, 0.8),
             _field(chance, 0, 7, 0.6, ("5L", "1#2", "sun#1,3#5", "7L", "4#4")),
         )

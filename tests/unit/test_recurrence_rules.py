@@ -31,6 +31,9 @@ def cron(expression: str) -> dict[str, object]:
         ("custom", cron("05 08 * JAN-mar/2 *"), "5 8 * 1-3/2 *"),
         ("custom", cron("5-5 1 * * 7"), "5 1 * * 7"),
         ("custom", cron("0 0 l * *"), "0 0 L * *"),
+        ("custom", cron("0 0 lw * *"), "0 0 LW * *"),
+        ("custom", cron("0 0 15,Lw * *"), "0 0 15,LW * *"),
+        ("custom", cron("0 0 05w * *"), "0 0 5W * *"),
         ("custom", cron("0 0 * * fril"), "0 0 * * 5L"),
         ("custom", cron("0 0 * * 7#2"), "0 0 * * 0#2"),
         ("custom", cron("0 0 * * mon#1,5"), "0 0 * * 1#1,5"),
@@ -109,9 +112,12 @@ def test_rule_refuses_config(schedule_type: str, config: dict[str, object], mess
 
 
 MINUTES = "allowed 0-59"
-DATES = "allowed 1-31 or L (the last day)"
+DATES = "allowed 1-31, L (the last day), 15W (the weekday nearest day 15) or LW (the last weekday)"
 WEEKDAYS = "allowed 0-7 (0 and 7 = Sunday) or SUN-SAT"
 FIVE = "allowed 5 (minute, hour, day of month, month, day of week)"
+
+TOO_MANY = "seconds and years are not supported"
+RANDOM = "is a random value, which is not supported"
 
 
 @pytest.mark.parametrize(
@@ -121,11 +127,16 @@ FIVE = "allowed 5 (minute, hour, day of month, month, day of week)"
         ("   ", 'cron_expression is empty: write 5 fields, such as "0 12 * * 1,3,5"'),
         ("*", f'cron_expression "*" has 1 field: {FIVE}'),
         ("0 12 * *", f'cron_expression "0 12 * *" has 4 fields: {FIVE}'),
-        ("0 0 12 * * 1", f'cron_expression "0 0 12 * * 1" has 6 fields: {FIVE}'),
-        ("0 0 12 * * 1 2030", f'cron_expression "0 0 12 * * 1 2030" has 7 fields: {FIVE}'),
+        ("0 0 12 * * 1", f'cron_expression "0 0 12 * * 1" has 6 fields: {TOO_MANY}; {FIVE}'),
+        ("0 0 12 * * 1 2030", f'cron_expression "0 0 12 * * 1 2030" has 7 fields: {TOO_MANY}; {FIVE}'),
         (
             "@reboot",
-            'cron_expression "@reboot": allowed @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually',
+            'cron_expression "@reboot": a start of the machine is not a time; '
+            "allowed @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually",
+        ),
+        (
+            "@every 5m",
+            'cron_expression "@every 5m": allowed @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually',
         ),
         ("0 12 * * *" + " " * 500, "cron_expression has 510 characters: allowed up to 500"),
         ("61 0 * * *", f'minute "61": {MINUTES}'),
@@ -147,11 +158,20 @@ FIVE = "allowed 5 (minute, hour, day of month, month, day of week)"
         ("1,,2 * * * *", f'minute "1,,2": "" is not a value, a range, * or a step; {MINUTES}'),
         ("-1 * * * *", f'minute "-1": "-1" is not a value, a range, * or a step; {MINUTES}'),
         ("1.5 * * * *", f'minute "1.5": "1.5" is not a value, a range, * or a step; {MINUTES}'),
-        ("H * * * *", f'minute "H": "h" is not a value, a range, * or a step; {MINUTES}'),
-        ("H/15 * * * *", f'minute "H/15": "h/15" is not a value, a range, * or a step; {MINUTES}'),
-        ("R(0-9) * * * *", f'minute "R(0-9)": "r(0-9)" is not a value, a range, * or a step; {MINUTES}'),
-        ("0 0 ? * 1", f'day of month "?": "?" is not a value, a range, * or a step; {DATES}'),
-        ("0 0 15W * *", f'day of month "15W": "15w" is not a value, a range, * or a step; {DATES}'),
+        ("H * * * *", f'minute "H": "H" {RANDOM}; {MINUTES}'),
+        ("H/15 * * * *", f'minute "H/15": "H" {RANDOM}; {MINUTES}'),
+        ("R(0-9) * * * *", f'minute "R(0-9)": "R" {RANDOM}; {MINUTES}'),
+        ("0 H(0-7) * * *", f'hour "H(0-7)": "H" {RANDOM}; allowed 0-23'),
+        ("R R * * *", f'minute "R": "R" {RANDOM}; {MINUTES}'),
+        ("0 0 ? * 1", f'day of month "?": for any value write "*"; {DATES}'),
+        ("0 0 15W,20 * *", f'day of month "15W,20": W goes with one day, not with a list; {DATES}'),
+        ("0 0 32W * *", f'day of month "32W": found "32"; {DATES}'),
+        ("0 0 0W * *", f'day of month "0W": found "0"; {DATES}'),
+        ("0 0 W * *", f'day of month "W": "w" is not a value, a range, * or a step; {DATES}'),
+        ("0 0 1-15W * *", f'day of month "1-15W": "1-15w" is not a value, a range, * or a step; {DATES}'),
+        ("0 0 LW/2 * *", f'day of month "LW/2": "lw/2" is not a value, a range, * or a step; {DATES}'),
+        ("0 0 * * 1W", f'day of week "1W": "1w" is not a value, a range, * or a step; {WEEKDAYS}'),
+        ("0 25 * * *", 'hour "25": allowed 0-23'),
         ("0 0 ~30 * *", f'day of month "~30": "~30" is not a value, a range, * or a step; {DATES}'),
         ("L 0 * * *", f'minute "L": "l" is not a value, a range, * or a step; {MINUTES}'),
         ("0 0 * * L", f'day of week "L": "l" is not a value, a range, * or a step; {WEEKDAYS}'),

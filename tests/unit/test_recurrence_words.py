@@ -42,6 +42,9 @@ def test_description_of_simple_types(schedule_type: str, config: dict[str, objec
         ("0 6 1 * *", "On day 1 of every month at 06:00"),
         ("0 6 L * *", "On the last day of every month at 06:00"),
         ("0 6 31 * *", "On day 31 of every month that has one at 06:00"),
+        ("0 6 LW * *", "On the last weekday (Monday to Friday) of every month at 06:00"),
+        ("0 6 15W * *", "On the weekday (Monday to Friday) nearest day 15 of every month at 06:00"),
+        ("0 6 30W * *", "On the weekday (Monday to Friday) nearest day 30, or the last day of every month at 06:00"),
         ("0 9,17 * * *", "Every day at 09:00 and 17:00"),
         ("0 */6 * * 1-5", "Mondays to Fridays at 00:00, 06:00, 12:00 and 18:00"),
         # Frequencies.
