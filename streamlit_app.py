@@ -5,7 +5,7 @@ import streamlit as st
 from ui.current_user import current_viewer
 from ui.shell import STYLE, render_sidebar
 
-st.set_page_config(page_title="Punctual", page_icon="ui/static/icon.png", layout="wide")
+st.set_page_config(page_icon="ui/static/icon.png", layout="wide")
 viewer = current_viewer()
 st.html(STYLE)
 st.logo("ui/static/logo.svg", size="large", icon_image="ui/static/icon.png")

@@ -12,16 +12,17 @@ from db.engine import transaction
 from db.errors import NotFoundError
 from db.jobs import get_job
 from db.models import Account, Job, Run
-from db.runs import list_runs
+from db.runs import get_run, list_runs
 from db.viewers import Viewer
 from ui.current_user import require_role
-from ui.job_actions import render_actions, render_waiting
+from ui.job_actions import LIVE, render_actions, render_waiting
 from ui.moments import both
-from ui.outcomes import JOB_LOOKS, render_badge
+from ui.outcomes import JOB_LOOKS, job_state, render_look
 from ui.paging import render_paging
+from ui.plain_text import code, plain
 from ui.runs_table import render_runs_table, runs_frame
 from ui.schedule_editor import describe_job_schedule
-from ui.shell import is_phone, viewer_zone
+from ui.shell import is_phone, set_tab_title, viewer_zone
 
 RUNS_SHOWN = 20
 
@@ -39,18 +40,17 @@ class JobView:
 def main() -> None:
     """Draw the page."""
     viewer = require_role()
-    job_id = st.query_params.get("id", "")
     try:
-        with transaction() as session:
-            get_job(session, viewer, job_id)
+        job = load_head(viewer, st.query_params.get("id", ""))
     except NotFoundError:
-        st.title("Job")
+        st.title("Job", anchor=False)
         st.warning("There is no such job, or it belongs to someone else.", icon=":material/search_off:")
         st.page_link("pages/jobs.py", label="Back to the jobs", icon=":material/arrow_back:")
         return
+    set_tab_title(job.name)
     with st.container(key="back"):
         st.page_link("pages/jobs.py", label="Jobs", icon=":material/arrow_back:")
-    render_job(viewer, job_id, viewer_zone(viewer))
+    render_job(viewer, job.id, viewer_zone(viewer))
 
 
 @st.fragment(run_every=2)
@@ -80,10 +80,8 @@ def render_title(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
     """Name and state at the left, actions at the right."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
-            st.title(job.name, width="content")
-            render_badge(JOB_LOOKS, job.status)
-            if job.paused_at is not None:
-                st.badge("Paused", icon=":material/pause:", color="gray")
+            st.title(plain(job.name), anchor=False, width="content")
+            render_look(job_state(job))
         if viewer.may_write:
             with st.container(horizontal=True, width="content"):
                 render_actions(viewer, job, zone)
@@ -92,9 +90,11 @@ def render_title(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
 def render_facts(job: Job, zone: ZoneInfo, now: datetime) -> None:
     """The schedule, the portal and the numbers."""
     next_run = "Paused" if job.paused_at is not None else both(job.next_run, zone, now)
+    looks_at = job.status if job.status in LIVE else job.last_outcome
+    last_outcome = JOB_LOOKS[looks_at].label if looks_at else ""
     facts = [
         ("Next run", next_run if job.is_scheduled else "By hand only", describe_job_schedule(job, viewer_zone=zone)),
-        ("Last run", both(job.last_run_at, zone, now), JOB_LOOKS[job.last_outcome].label if job.last_outcome else ""),
+        ("Last run", both(job.last_run_at, zone, now), last_outcome),
         ("Accounts", f"{job.accounts_count:,}", f"{job.results_count:,} results so far"),
     ]
     with st.container(key="facts"):
@@ -102,8 +102,8 @@ def render_facts(job: Job, zone: ZoneInfo, now: datetime) -> None:
             with column, st.container(border=True, height="stretch", gap="xxsmall"):
                 st.caption(label)
                 st.markdown(f"**{value}**")
-                st.caption(note or "–")
-    st.caption(f"Signs in at `{job.login_url}` and reads bills at `{job.billing_url}`")
+                st.caption(plain(note) or "–")
+    st.caption(f"Signs in at {code(job.login_url)} and reads bills at {code(job.billing_url)}")
 
 
 def render_runs(view: JobView, zone: ZoneInfo, now: datetime) -> None:
@@ -117,6 +117,17 @@ def render_runs(view: JobView, zone: ZoneInfo, now: datetime) -> None:
         st.switch_page("pages/run.py", query_params={"id": str(chosen.id)})
     trail: list[int] = st.session_state.setdefault(f"runs-trail-{view.job.id}", [])
     render_paging(trail, view.older_before, "runs")
+
+
+def load_head(viewer: Viewer, address_id: str) -> Job:
+    """The job of the address, or of the run that it numbers. Raises NotFoundError.
+
+    On the way from a job to its run the browser keeps this page with the run's number: Back ends here.
+    """
+    with transaction() as session:
+        if address_id.isascii() and address_id.isdigit() and len(address_id) <= 18:
+            return get_run(session, viewer, int(address_id))[1]
+        return get_job(session, viewer, address_id)
 
 
 def load_job(viewer: Viewer, job_id: str) -> JobView:

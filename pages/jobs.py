@@ -9,7 +9,7 @@ import streamlit as st
 
 from db.engine import transaction
 from db.jobs import JobCursor, count_jobs_by_status, list_jobs, list_owner_names
-from db.models import Job
+from db.models import Job, JobStatus
 from db.viewers import Viewer
 from ui.current_user import require_role
 from ui.demo_job import create_demo_job
@@ -17,6 +17,8 @@ from ui.jobs_table import jobs_frame, render_jobs_table
 from ui.outcomes import JOB_LOOKS
 from ui.paging import render_paging
 from ui.shell import is_phone, viewer_zone
+
+FILTER_LABELS = {JobStatus.IDLE: "Not run yet"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def main() -> None:
     """Draw the page."""
     viewer = require_role()
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.title("Jobs", width="content")
+        st.title("Jobs", anchor=False, width="content")
         counts = load_counts(viewer)
         if counts and viewer.may_write and st.button("New job", type="primary", icon=":material/add:"):
             st.switch_page("pages/new_job.py")
@@ -58,7 +60,7 @@ def render_filters(counts: dict[str, int]) -> tuple[str, str | None]:
         status = st.pills(
             "Status",
             present,
-            format_func=lambda s: f"{JOB_LOOKS[s].label} {counts[s]:,}",
+            format_func=lambda s: f"{FILTER_LABELS.get(s, JOB_LOOKS[s].label)} {counts[s]:,}",
             label_visibility="collapsed",
             key="jobs-status",
         )
@@ -111,10 +113,11 @@ def load_counts(viewer: Viewer) -> dict[str, int]:
 
 
 def load_jobs(viewer: Viewer, q: str, status: str | None, cursor: JobCursor | None) -> JobsPage:
-    """One page of jobs; admins also get the owners' names."""
+    """One page of jobs, with the owners' names when an admin sees jobs of others."""
     with transaction() as session:
         jobs, next_cursor = list_jobs(session, viewer, q=q, status=status, cursor=cursor)
-        owners = list_owner_names(session, {job.user_id for job in jobs}) if viewer.is_admin else {}
+        shows_owners = viewer.is_admin and any(job.user_id != viewer.user_id for job in jobs)
+        owners = list_owner_names(session, {job.user_id for job in jobs}) if shows_owners else {}
     return JobsPage(jobs, next_cursor, owners)
 
 

@@ -1,22 +1,23 @@
 """New job: accounts, addresses and a schedule, checked while they are typed."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import streamlit as st
 
 from db.encryption import open_secret_box
 from db.engine import transaction
-from db.errors import PunctualError
+from db.errors import PortalNotAuthorisedError, PunctualError
 from db.jobs import JobDraft, create_job
 from db.models import Role
-from db.portals import get_portal
 from db.viewers import Viewer
 from portal_import.job_draft import InvalidJobError, draft_job
-from portal_import.url_templates import InvalidUrlError, portal_host
 from recurrence import InvalidScheduleError
 from settings import get_settings
 from ui.accounts_upload import render_accounts_upload
+from ui.authorisation import CONFIRM, render_authorisation
 from ui.current_user import require_role
+from ui.plain_text import plain
 from ui.schedule_editor import render_schedule_editor
 from ui.shell import viewer_zone
 
@@ -32,7 +33,7 @@ FIELD_NAMES = {
 def main() -> None:
     """Draw the page."""
     viewer = require_role(Role.ADMIN, Role.OPERATOR)
-    st.title("New job")
+    st.title("New job", anchor=False)
     with st.container(border=True):
         st.subheader("Accounts and portal")
         name = st.text_input("Name", max_chars=120, placeholder="Energy bills, northern branches", key="new-name")
@@ -46,7 +47,7 @@ def main() -> None:
         billing_url = right.text_input(
             "Billing URL", placeholder="https://portal.example.com/bills", help=url_help, key="new-billing"
         )
-        authorised = render_authorisation(login_url)
+        authorised = render_authorisation(login_url, "new")
     with st.container(border=True):
         st.subheader("Schedule")
         schedule, schedule_problem = render_schedule_editor("new", viewer_zone(viewer))
@@ -59,35 +60,20 @@ def main() -> None:
             raise InvalidJobError({"schedule": schedule_problem})
         job_id = store(viewer, draft, authorised)
     except InvalidJobError as error:
-        lines = [f"- **{FIELD_NAMES.get(field, field)}**: {why}" for field, why in error.fields.items()]
+        lines = [f"- **{FIELD_NAMES.get(f, f)}**: {plain(error.fields[f])}" for f in in_form_order(error.fields)]
         refusal.error("The job was not created. Please correct:\n\n" + "\n".join(lines), icon=":material/error:")
+    except PortalNotAuthorisedError:
+        refusal.error(f"The job was not created. {CONFIRM}", icon=":material/error:")
     except (PunctualError, InvalidScheduleError) as error:
-        refusal.error(f"The job was not created: {error}", icon=":material/error:")
+        refusal.error(f"The job was not created: {plain(str(error))}", icon=":material/error:")
     else:
         st.switch_page("pages/job.py", query_params={"id": job_id})
 
 
-def render_authorisation(login_url: str) -> bool:
-    """The confirmation that a portal needs once; True when it is given."""
-    try:
-        host = portal_host(login_url)
-    except InvalidUrlError:
-        host = ""
-    if host and is_authorised(host):
-        st.caption(f":material/verified_user: Use of {host} was confirmed before.")
-        return True
-    return st.checkbox(
-        f"I am authorised to use {f'**{host}**' if host else 'this portal'} with these accounts",
-        key="new-authorised",
-        help="Asked once for each portal, and recorded with your name.",
-    )
-
-
-def is_authorised(host: str) -> bool:
-    """Whether somebody has confirmed the use of this portal."""
-    with transaction() as session:
-        portal = get_portal(session, host)
-        return portal is not None and portal.authorised_at is not None
+def in_form_order(fields: Iterable[str]) -> list[str]:
+    """The fields as they follow each other in the form."""
+    order = list(FIELD_NAMES)
+    return sorted(fields, key=lambda f: order.index(f) if f in order else len(order))
 
 
 def store(viewer: Viewer, draft: JobDraft, authorised: bool) -> str:

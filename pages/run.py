@@ -19,9 +19,10 @@ from ui.bills_table import render_bills
 from ui.current_user import require_role
 from ui.moments import duration
 from ui.outcomes import RUN_LOOKS, render_badge
+from ui.plain_text import plain
 from ui.results_table import render_log, render_results
 from ui.runs_table import describe_run, run_duration
-from ui.shell import viewer_zone
+from ui.shell import set_tab_title, viewer_zone
 
 RESULTS_SHOWN = 500
 
@@ -45,12 +46,13 @@ def main() -> None:
     try:
         run, job = load_head(viewer, run_id)
     except NotFoundError:
-        st.title("Run")
+        st.title("Run", anchor=False)
         st.warning("There is no such run, or it belongs to someone else.", icon=":material/search_off:")
         st.page_link("pages/jobs.py", label="Back to the jobs", icon=":material/arrow_back:")
         return
+    set_tab_title(f"Run {run.id} · {job.name}")
     with st.container(key="back"):
-        st.page_link("pages/job.py", label=job.name, icon=":material/arrow_back:", query_params={"id": job.id})
+        st.page_link("pages/job.py", label=plain(job.name), icon=":material/arrow_back:", query_params={"id": job.id})
     render = st.fragment(render_run, run_every=1 if run.status in LIVE_RUN_STATUSES else None)
     render(viewer, run.id, viewer_zone(viewer))
 
@@ -69,9 +71,8 @@ def render_run(viewer: Viewer, run_id: int, zone: ZoneInfo) -> None:
         st.rerun()  # the whole page once more, so that it stops refreshing
     render_title(viewer, view, zone)
     render_progress(view.run)
-    accounts, bills, log = st.tabs(
-        [f"Accounts {len(view.results):,}", f"Bills {len(view.bills):,}", "Log"], key=f"run-tabs-{run_id}"
-    )
+    # Fixed labels: tabs whose labels change while the run is live fall back to the first one.
+    accounts, bills, log = st.tabs(["Accounts", "Bills", "Log"], key=f"run-tabs-{run_id}")
     with accounts:
         render_results(view.results, waits=is_live)
         if view.has_more_results:
@@ -87,7 +88,7 @@ def render_title(viewer: Viewer, view: RunView, zone: ZoneInfo) -> None:
     now = datetime.now(UTC)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
-            st.title(f"Run {view.run.id}", width="content")
+            st.title(f"Run {view.run.id}", anchor=False, width="content")
             render_badge(RUN_LOOKS, view.run.status)
         is_stoppable = view.run.status in LIVE_RUN_STATUSES and view.run.stop_requested_at is None
         if viewer.may_write and is_stoppable and st.button("Stop", icon=":material/stop:", key="run-stop"):
@@ -108,9 +109,11 @@ def render_progress(run: Run) -> None:
     took = duration(run_duration(run, datetime.now(UTC)))
     left = run.accounts_total - run.accounts_done
     words = [f"{run.accounts_done:,} of {run.accounts_total:,} accounts", f"{run.accounts_succeeded:,} succeeded"]
-    words.append(f"stopping, {left:,} left out" if run.stop_requested_at and left else f"took {took}")
-    if run.status == RunStatus.RUNNING and not run.stop_requested_at:
-        words[-1] = f"running for {took}"
+    if run.status == RunStatus.RUNNING:
+        words.append("stopping" if run.stop_requested_at else f"running for {took}")
+    else:
+        words += [f"{left:,} left out"] if left else []
+        words.append(f"took {took}")
     st.progress(min(1.0, run.accounts_done / run.accounts_total), text=" · ".join(words))
 
 

@@ -15,7 +15,6 @@ def render_accounts_upload(key: str) -> tuple[bytes | None, AccountsFile | None]
     """The uploader with its preview; returns the file's bytes and, when they could be read, its accounts."""
     upload = st.file_uploader(
         "Accounts CSV",
-        type=["csv", "txt", "tsv"],
         key=f"{key}-csv",
         help="One row per portal account, with a user name and a password column. Other columns can be used "
         "in the addresses as {column}. The file itself is not kept; passwords are stored encrypted.",

@@ -1,5 +1,6 @@
 """Dialogs of the Job page: edit, replace accounts, delete."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -7,7 +8,7 @@ import streamlit as st
 
 from db.encryption import open_secret_box
 from db.engine import transaction
-from db.errors import PunctualError
+from db.errors import PortalNotAuthorisedError, PunctualError
 from db.jobs import Schedule, delete_job, get_job, update_accounts, update_job, update_schedule
 from db.models import Job
 from db.viewers import Viewer
@@ -16,6 +17,8 @@ from portal_import.url_templates import portal_host
 from recurrence import InvalidScheduleError
 from settings import get_settings
 from ui.accounts_upload import render_accounts_upload
+from ui.authorisation import CONFIRM, host_of, render_authorisation
+from ui.plain_text import plain
 from ui.schedule_editor import render_schedule_editor
 
 
@@ -26,6 +29,8 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
     name = st.text_input("Name", value=job.name, max_chars=120, key=f"{key}-name")
     login_url = st.text_input("Login URL", value=job.login_url, key=f"{key}-login")
     billing_url = st.text_input("Billing URL", value=job.billing_url, key=f"{key}-billing")
+    moved = host_of(login_url) not in ("", portal_host(job.login_url))
+    authorised = render_authorisation(login_url, key) if moved else False
     schedule, problem = render_schedule_editor(key, zone, job)
     if not st.button("Save changes", type="primary", key=f"{key}-save"):
         return
@@ -33,12 +38,15 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
     if problem is not None:
         problems["schedule"] = problem
     if problems:
-        st.error("Not saved. " + " ".join(f"{why}." for why in problems.values()), icon=":material/error:")
+        st.error(_refusal("Not saved", problems), icon=":material/error:")
         return
     try:
-        _save(viewer, job, name.strip(), login_url.strip(), billing_url.strip(), schedule)
+        _save(viewer, job, name.strip(), login_url.strip(), billing_url.strip(), schedule, authorised)
+    except PortalNotAuthorisedError:
+        st.error(f"Not saved. {CONFIRM}", icon=":material/error:")
+        return
     except (PunctualError, InvalidScheduleError) as error:
-        st.error(f"Not saved: {error}", icon=":material/error:")
+        st.error(f"Not saved: {plain(str(error))}", icon=":material/error:")
         return
     st.rerun()
 
@@ -52,14 +60,14 @@ def replace_accounts(viewer: Viewer, job: Job) -> None:
         return
     problems = check_job_urls(job.login_url, job.billing_url, accounts.extra_columns)
     if problems:
-        st.error("Not replaced. " + " ".join(f"{why}." for why in problems.values()), icon=":material/error:")
+        st.error(_refusal("Not replaced", problems), icon=":material/error:")
         return
     try:
         with transaction() as session:
             box = open_secret_box(get_settings())
             changes = update_accounts(session, viewer, job.id, new_accounts(accounts), box, now=datetime.now(UTC))
     except PunctualError as error:
-        st.error(f"Not replaced: {error}", icon=":material/error:")
+        st.error(f"Not replaced: {plain(str(error))}", icon=":material/error:")
         return
     st.session_state["job-message"] = (
         f"Accounts replaced: {changes.added} added, {changes.changed} with another password, "
@@ -72,7 +80,7 @@ def replace_accounts(viewer: Viewer, job: Job) -> None:
 def confirm_delete(viewer: Viewer, job: Job) -> None:
     """Asks once more, saying what goes."""
     st.markdown(
-        f"**{job.name}** goes with its {job.accounts_count:,} accounts, its runs and the list of its bills. "
+        f"**{plain(job.name)}** goes with its {job.accounts_count:,} accounts, its runs and the list of its bills. "
         "This cannot be undone."
     )
     with st.container(horizontal=True, horizontal_alignment="right"):
@@ -83,12 +91,24 @@ def confirm_delete(viewer: Viewer, job: Job) -> None:
                 with transaction() as session:
                     delete_job(session, viewer, job.id)
             except PunctualError as error:
-                st.error(f"Not deleted: {error}", icon=":material/error:")
+                st.error(f"Not deleted: {plain(str(error))}", icon=":material/error:")
                 return
             st.switch_page("pages/jobs.py")
 
 
-def _save(viewer: Viewer, job: Job, name: str, login_url: str, billing_url: str, schedule: Schedule | None) -> None:
+def _refusal(what: str, problems: Mapping[str, str]) -> str:
+    return f"{what}. Please correct:\n\n" + "\n".join(f"- {plain(why)}" for why in problems.values())
+
+
+def _save(
+    viewer: Viewer,
+    job: Job,
+    name: str,
+    login_url: str,
+    billing_url: str,
+    schedule: Schedule | None,
+    authorised: bool,
+) -> None:
     now = datetime.now(UTC)
     host = portal_host(login_url)
     with transaction() as session:
@@ -103,6 +123,7 @@ def _save(viewer: Viewer, job: Job, name: str, login_url: str, billing_url: str,
             billing_url=billing_url,
             portal_host=host if host != portal_host(current.login_url) else None,
             expected_version=job.version,
+            authorised=authorised,
         )
         if schedule != _stored_schedule(job):
             update_schedule(session, viewer, job.id, schedule, now=now)

@@ -13,7 +13,7 @@ from ui.moments import both, relative
 from ui.outcomes import RUN_LOOKS, STATE_LOOKS, job_state, pill_column
 from ui.schedule_editor import describe_job_schedule
 
-NAME_WIDTH = 190
+NAME_WIDTH = 200
 PHONE_COLUMNS = ("name", "status", "next_in")
 
 
@@ -61,13 +61,13 @@ def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, 
                 help="Open the job",
             ),
             "badge": column.TextColumn("📅", width=40, alignment="center", help="Runs by itself"),
-            "schedule": column.TextColumn("Schedule", width=225),
-            "next_run": column.TextColumn("Next run", width=185),
+            "schedule": column.TextColumn("Schedule", width=200),
+            "next_run": column.TextColumn("Next run", width=172),
             "next_in": column.TextColumn("Next run"),
-            "last_run": column.TextColumn("Last run", width=190),
-            "status": pill_column("Status", STATE_LOOKS, width=110),
-            "last_outcome": pill_column("Last outcome", RUN_LOOKS.values(), width=115),
-            "accounts": column.NumberColumn("Accounts", format="localized", width=80),
+            "last_run": column.TextColumn("Last run", width=182),
+            "status": pill_column("Status", STATE_LOOKS, width=105),
+            "last_outcome": pill_column("Last outcome", RUN_LOOKS.values(), width=110),
+            "accounts": column.NumberColumn("Accounts", format="localized", width=75),
             "owner": column.TextColumn("Owner"),
         },
     )

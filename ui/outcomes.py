@@ -79,7 +79,7 @@ RESULT_LOOKS: dict[str, Look] = {
         "!",
         "orange",
         ":material/person_alert:",
-        "Sign in to the portal yourself, do what it asks, then clear the mark on the job's page.",
+        "Put it right at the portal or in the CSV, then press Try again next run on the job's page.",
     ),
     ResultStatus.PORTAL_ERROR: Look(
         "Portal error",
@@ -122,7 +122,11 @@ def job_state(job: Job) -> Look:
 
 def render_badge(looks: dict[str, Look], status: StrEnum | str) -> None:
     """The status as a badge."""
-    look = looks[status]
+    render_look(looks[status])
+
+
+def render_look(look: Look) -> None:
+    """A look as a badge."""
     st.badge(look.label, icon=look.icon, color=look.colour)
 
 

@@ -48,7 +48,7 @@ def render_results(results: Sequence[Result], *, waits: bool) -> None:
         height="content" if len(frame) <= 25 else 900,
         column_order=PHONE_COLUMNS if is_phone() else tuple(frame.columns),
         column_config={
-            "username": column.TextColumn("Account", pinned=not is_phone()),
+            "username": column.TextColumn("Account"),
             "status": pill_column("Result", RESULT_LOOKS.values()),
             "bills": column.NumberColumn("Bills", width=60),
             "new": column.NumberColumn("New", width=60, help="Bills that no earlier run had seen"),

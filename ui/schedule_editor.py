@@ -12,6 +12,7 @@ from db.jobs import Schedule
 from db.models import Job, ScheduleType
 from recurrence import InvalidScheduleError, Rule, describe, occurrences, parse_rule, time_zones
 from ui.moments import relative
+from ui.plain_text import plain
 
 TYPE_LABELS = {
     ScheduleType.WEEKLY: "Weekly",
@@ -124,9 +125,9 @@ def _render_preview(schedule: Schedule, zone: ZoneInfo) -> str | None:
         except InvalidScheduleError as error:
             problem = _in_words(schedule, error)
             st.markdown("**Next runs**")
-            st.error(problem, icon=":material/event_busy:")
+            st.error(plain(problem), icon=":material/event_busy:")
             return problem
-        st.markdown(f"**{describe(rule)}**")
+        st.markdown(f"**{plain(describe(rule))}**")
         lines = _preview_lines(rule, zone, datetime.now(UTC))
         if not lines:
             st.error(NEVER_FIRES, icon=":material/event_busy:")

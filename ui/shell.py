@@ -11,6 +11,7 @@ from db.users import set_time_zone
 from db.viewers import Viewer
 from recurrence import time_zones
 from ui.moments import exact, relative
+from ui.plain_text import plain
 
 FOLLOW_BROWSER = ""
 ACCOUNT_LINKS = """
@@ -48,6 +49,11 @@ def viewer_zone(viewer: Viewer) -> ZoneInfo:
     return ZoneInfo(name if name in time_zones() else "UTC")
 
 
+def set_tab_title(name: str) -> None:
+    """What the browser's tab and history call the page."""
+    st.set_page_config(page_title=f"{name} · Punctual")
+
+
 def is_phone() -> bool:
     """Whether the browser says that it runs on a phone: tables then show fewer columns."""
     return "Mobi" in (st.context.headers.get("User-Agent") or "")
@@ -57,8 +63,8 @@ def render_sidebar(viewer: Viewer) -> None:
     """Scheduler line and account menu, under the navigation."""
     with st.sidebar:
         render_scheduler_line(viewer_zone(viewer))
-        with st.popover(viewer.name, icon=":material/account_circle:", width="stretch"):
-            st.caption(f"Signed in as **{viewer.username}** · {viewer.role}")
+        with st.popover(plain(viewer.name), icon=":material/account_circle:", width="stretch"):
+            st.caption(f"Signed in as **{plain(viewer.username)}** · {viewer.role}")
             render_time_zone(viewer)
             st.html(ACCOUNT_LINKS)
 
@@ -72,7 +78,7 @@ def render_time_zone(viewer: Viewer) -> None:
         "Time zone",
         options,
         index=options.index(stored),
-        format_func=lambda z: f"As this browser ({browser})" if z == FOLLOW_BROWSER else z,
+        format_func=lambda z: f"Browser ({browser})" if z == FOLLOW_BROWSER else z,
         key="account-time-zone",
     )
     if chosen != stored:

@@ -1,5 +1,6 @@
 """Pages run by AppTest: the real scripts on a real database, signed in as somebody."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,8 @@ def texts(app: AppTest) -> str:
     parts += [button.label for button in app.button]
     parts += [frame.value.to_string() for frame in app.dataframe]
     return "\n".join(str(p) for p in parts)
+
+
+def words(app: AppTest) -> str:
+    """All words on the page as a person reads them, without the escapes that keep Markdown out."""
+    return re.sub(r"\\([^\w\s])", r"\1", texts(app))
