@@ -1,8 +1,10 @@
 """A rule in English, for people who do not read cron."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from typing import Literal
 
 from cron_descriptor import Options, get_description  # pyright: ignore[reportMissingTypeStubs]
 
@@ -10,9 +12,15 @@ from recurrence.cron_syntax import DAY, MONTH, WEEKDAY
 from recurrence.rules import SHORTEST_MONTH, Rule
 from recurrence.wall_calendar import LAST, LONGEST_MONTH, WallCalendar, wall_calendar_of
 
+Clock = Literal[12, 24]
+
 MAX_TIMES_LISTED = 6
 WEEKDAY_NAMES = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-HOUR_NAMES = tuple(f"{hour:02}" for hour in range(24))
+HOUR_NAMES: dict[Clock, tuple[str, ...]] = {
+    24: tuple(f"{hour:02}" for hour in range(24)),
+    12: tuple(f"{hour % 12 or 12} {'AM' if hour < 12 else 'PM'}" for hour in range(24)),
+}
+LEADING_ZERO = re.compile(r"\b0(?=\d:\d\d [AP]M)")
 DAY_NAMES = tuple(str(day) for day in range(32))
 MONTH_NAMES = (
     "January", "February", "March", "April", "May", "June",
@@ -22,27 +30,33 @@ ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", LAST: 
 WORKING_DAYS = frozenset({1, 2, 3, 4, 5})
 
 
-def describe(rule: Rule, with_zone: bool = True) -> str:
-    """One line such as "Every Monday at 09:00 (Europe/London)".
+def describe(rule: Rule, with_zone: bool = True, clock: Clock = 24) -> str:
+    """One line such as "Every Monday at 09:00 (Europe/London)", or "at 9:00 AM" by a 12 hour clock.
 
     The zone in parentheses can be left out. Different rules that fire alike read alike where they are simple.
     """
     wall_calendar = wall_calendar_of(rule.expression)
-    times = _times(wall_calendar)
+    times = _times(wall_calendar, clock)
     simple_days = _simple_days(wall_calendar)
     if times and simple_days:
         words = f"{simple_days} at {times}"
     else:
-        parts = [f"At {times}" if times else _frequency(rule.expression, wall_calendar), _days(wall_calendar)]
+        parts = [f"At {times}" if times else _frequency(rule.expression, wall_calendar, clock), _days(wall_calendar)]
         words = ", ".join(part for part in parts if part)
     return f"{words} ({rule.time_zone})" if with_zone else words
 
 
-def _times(wall_calendar: WallCalendar) -> str:
+def _times(wall_calendar: WallCalendar, clock: Clock) -> str:
     """Clock times one by one, or nothing when they are too many to read."""
     if len(wall_calendar.hours) * len(wall_calendar.minutes) > MAX_TIMES_LISTED:
         return ""
-    return _listed(f"{hour:02}:{minute:02}" for hour in wall_calendar.hours for minute in wall_calendar.minutes)
+    return _listed(_time(hour, minute, clock) for hour in wall_calendar.hours for minute in wall_calendar.minutes)
+
+
+def _time(hour: int, minute: int, clock: Clock) -> str:
+    if clock == 24:
+        return f"{hour:02}:{minute:02}"
+    return f"{hour % 12 or 12}:{minute:02} {'AM' if hour < 12 else 'PM'}"
 
 
 def _simple_days(wall_calendar: WallCalendar) -> str:
@@ -108,7 +122,7 @@ def _special_dates(wall_calendar: WallCalendar) -> list[str]:
         if day == LONGEST_MONTH:
             words.append("the last weekday (Monday to Friday)")
         else:
-            short_months = ", or the last day" if day > SHORTEST_MONTH else ""
+            short_months = ", or nearest the last day," if day > SHORTEST_MONTH else ""
             words.append(f"the weekday (Monday to Friday) nearest day {day}{short_months}")
     return words
 
@@ -126,7 +140,7 @@ def _weekdays(wall_calendar: WallCalendar, alone: str) -> str:
     return _listed([*plain, *nth])
 
 
-def _frequency(expression: str, wall_calendar: WallCalendar) -> str:
+def _frequency(expression: str, wall_calendar: WallCalendar, clock: Clock) -> str:
     """Times too many to list. cron-descriptor speaks only where it cannot mislead.
 
     It calls `*/40` "every 40 minutes" and drops hours that follow no pattern from sight.
@@ -134,16 +148,16 @@ def _frequency(expression: str, wall_calendar: WallCalendar) -> str:
     minute, hour = expression.split(" ")[:2]
     minute = minute if _is_even(minute, 60) else _pattern(wall_calendar.minutes)
     if len(wall_calendar.hours) == 24:
-        return _described(f"{minute} * * * *")
+        return _described(f"{minute} * * * *", clock)
     first, last = wall_calendar.hours[0], wall_calendar.hours[-1]
     if len(wall_calendar.hours) == last - first + 1:
         if len(wall_calendar.minutes) == 1:
             only = wall_calendar.minutes[0]
-            return f"Every hour from {first:02}:{only:02} to {last:02}:{only:02}"
-        return _described(f"{minute} {first}-{last} * * *")
+            return f"Every hour from {_time(first, only, clock)} to {_time(last, only, clock)}"
+        return _described(f"{minute} {first}-{last} * * *", clock)
     if len(wall_calendar.minutes) == 1 and hour.startswith("*") and _is_even(hour, 24):
-        return _described(f"{minute} {hour} * * *")
-    return f"{_described(f'{minute} * * * *')}, in the hours {_spans(HOUR_NAMES, wall_calendar.hours)}"
+        return _described(f"{minute} {hour} * * *", clock)
+    return f"{_described(f'{minute} * * * *', clock)}, in the hours {_spans(HOUR_NAMES[clock], wall_calendar.hours)}"
 
 
 def _is_even(field: str, cycle: int) -> bool:
@@ -168,11 +182,11 @@ def _step(values: Sequence[int]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _described(expression: str) -> str:
+def _described(expression: str, clock: Clock) -> str:
     options = Options()
     options.locale_code = "en_US"
-    options.use_24hour_time_format = True
-    return get_description(expression, options)
+    options.use_24hour_time_format = clock == 24
+    return LEADING_ZERO.sub("", get_description(expression, options))
 
 
 def _spans(names: Sequence[str], positions: Iterable[int]) -> str:

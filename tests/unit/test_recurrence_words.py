@@ -44,7 +44,10 @@ def test_description_of_simple_types(schedule_type: str, config: dict[str, objec
         ("0 6 31 * *", "On day 31 of every month that has one at 06:00"),
         ("0 6 LW * *", "On the last weekday (Monday to Friday) of every month at 06:00"),
         ("0 6 15W * *", "On the weekday (Monday to Friday) nearest day 15 of every month at 06:00"),
-        ("0 6 30W * *", "On the weekday (Monday to Friday) nearest day 30, or the last day of every month at 06:00"),
+        (
+            "0 6 30W * *",
+            "On the weekday (Monday to Friday) nearest day 30, or nearest the last day, of every month at 06:00",
+        ),
         ("0 9,17 * * *", "Every day at 09:00 and 17:00"),
         ("0 */6 * * 1-5", "Mondays to Fridays at 00:00, 06:00, 12:00 and 18:00"),
         # Frequencies.
@@ -77,3 +80,29 @@ def test_description_of_simple_types(schedule_type: str, config: dict[str, objec
 def test_description_of_custom(expression: str, words: str) -> None:
     rule = parse_rule("custom", {"cron_expression": expression}, "Europe/London")
     assert describe(rule) == f"{words} (Europe/London)"
+
+
+@pytest.mark.parametrize(
+    ("schedule_type", "config", "words"),
+    [
+        ("daily", {"hour": 0, "minute": 5}, "Every day at 12:05 AM"),
+        ("daily", {"hour": 12, "minute": 0}, "Every day at 12:00 PM"),
+        ("weekly", {"day_of_week": 1, "hour": 9, "minute": 0}, "Every Monday at 9:00 AM"),
+        ("weekly", {"day_of_week": [5, 3, 1], "hour": 12, "minute": 30}, "Mondays, Wednesdays and Fridays at 12:30 PM"),
+        ("monthly", {"day": "last", "hour": 18, "minute": 0}, "On the last day of every month at 6:00 PM"),
+        ("custom", {"cron_expression": "0 9,17 * * *"}, "Every day at 9:00 AM and 5:00 PM"),
+        ("custom", {"cron_expression": "0 9-17 * * *"}, "Every hour from 9:00 AM to 5:00 PM"),
+        (
+            "custom",
+            {"cron_expression": "*/5 9-17 * * 1-5"},
+            "Every 5 minutes, between 9:00 AM and 5:59 PM, on Mondays to Fridays",
+        ),
+        ("custom", {"cron_expression": "*/15 9-11,14 * * *"}, "Every 15 minutes, in the hours 9 AM to 11 AM and 2 PM"),
+        ("custom", {"cron_expression": "0 12 1 * 1"}, "At 12:00 PM, on day 1 of the month or on Mondays"),
+        ("custom", {"cron_expression": "*/20 * * * *"}, "Every 20 minutes"),
+    ],
+)
+def test_description_by_a_12_hour_clock(schedule_type: str, config: dict[str, object], words: str) -> None:
+    rule = parse_rule(schedule_type, config, "Europe/London")
+    assert describe(rule, clock=12) == f"{words} (Europe/London)"
+    assert describe(rule, with_zone=False, clock=12) == words
