@@ -76,6 +76,10 @@ class TestServer:
         while len(self._finished) > 1:
             self._drop(self._finished.pop(0))
 
+    def drop_now(self, address: str) -> None:
+        """Take the database away from whoever uses it."""
+        self._drop(normalise_url(address).database or "")
+
     def drop_finished(self) -> None:
         while self._finished:
             self._drop(self._finished.pop())

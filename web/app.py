@@ -28,6 +28,7 @@ from web.account import ACCOUNT_ROUTES  # noqa: E402
 from web.files import FILE_ROUTES  # noqa: E402
 from web.security_headers import SecurityHeaders  # noqa: E402
 from web.session_gate import SessionGate  # noqa: E402
+from web.start_check import StartCheck  # noqa: E402
 
 # Streamlit takes a folder named `pages` for its older kind of navigation until `st.navigation` has run once:
 # the first deep link to a new process would then run the page alone, without what surrounds it.
@@ -42,7 +43,7 @@ async def refuse_bare_api(_: Request) -> Response:
 
 
 ROUTES = [Route("/api", refuse_bare_api, methods=METHODS), Mount("/api", api), *ACCOUNT_ROUTES, *FILE_ROUTES]
-MIDDLEWARE = [Middleware(SecurityHeaders), Middleware(SessionGate)]
+MIDDLEWARE = [Middleware(StartCheck), Middleware(SecurityHeaders), Middleware(SessionGate)]
 
 
 @asynccontextmanager

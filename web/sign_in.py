@@ -1,5 +1,6 @@
 """Signing in and out: `/account/login` and `/account/logout`, ordinary forms around a session cookie."""
 
+import logging
 from datetime import UTC, datetime
 from functools import partial
 
@@ -23,24 +24,34 @@ from web.session_cookie import (
     session_ttl,
     set_session_cookie,
 )
-from web.session_gate import LOGIN_PATH
+from web.session_gate import DATABASE_ERRORS, LOGIN_PATH
 
 PASSWORD_CHECKS_AT_ONCE = 4
+DATABASE_AWAY = "Nobody can sign in at the moment, because the database cannot be reached. Try again shortly."
 
 # Hashing is slow on purpose: a flood of sign-ins waits here and leaves the threads of the pages alone.
 password_checks = anyio.CapacityLimiter(PASSWORD_CHECKS_AT_ONCE)
+
+log = logging.getLogger("punctual.web")
 
 
 async def show_sign_in(request: Request) -> Response:
     """The form, or straight on to where a signed-in browser was going."""
     target = local_path(request.query_params.get("next"))
-    if await look_up_viewer(read_token(request)) is not None:
+    try:
+        viewer = await look_up_viewer(read_token(request))
+    except DATABASE_ERRORS as error:
+        return _database_away(target, error)
+    if viewer is not None:
         return RedirectResponse(target, status_code=303)
     return _sign_in_page(target, signed_out="signed_out" in request.query_params)
 
 
 async def sign_in(request: Request) -> Response:
-    """Check the form: 303 with the cookie, 401 for wrong credentials, 429 while the user has to wait."""
+    """Check the form: 303 with the cookie, 401 for wrong credentials, 429 while the user has to wait.
+
+    503 while the database cannot be asked.
+    """
     form = await read_form(request)
     username, password = form.get("username", ""), form.get("password", "")
     target = local_path(form.get("next"))
@@ -54,6 +65,8 @@ async def sign_in(request: Request) -> Response:
         return _sign_in_page(target, username=username, message=message, status=401)
     except TooManyAttemptsError as error:
         return too_many_attempts(error, partial(_sign_in_page, target, username=username))
+    except DATABASE_ERRORS as error:
+        return _database_away(target, error, username)
     response = RedirectResponse(target, status_code=303)
     set_session_cookie(response, token)
     return response
@@ -104,6 +117,13 @@ async def _end_session(request: Request) -> Response:
 def _revoke(token: str) -> None:
     with transaction() as session:
         revoke_session(session, token, datetime.now(UTC))
+
+
+def _database_away(target: str, error: Exception, username: str = "") -> Response:
+    log.error("sign-in: the database cannot be asked: %s", getattr(error, "orig", error))
+    response = _sign_in_page(target, username=username, message=DATABASE_AWAY, status=503)
+    response.headers["Retry-After"] = "5"
+    return response
 
 
 def _sign_in_page(
