@@ -26,11 +26,12 @@ def render_bills(bills: Sequence[Bill], run_id: int) -> None:
     if not bills:
         st.caption("No bills in this run.")
         return
+    bills = in_order_of_arrival(bills, run_id)
     frame = bills_frame(bills, run_id)
     column = st.column_config
     event = st.dataframe(
         frame,
-        key=f"bills-{run_id}-{len(bills)}",
+        key=f"bills-{run_id}",
         hide_index=True,
         height="content" if len(frame) <= 12 else 480,
         on_select="rerun",
@@ -65,6 +66,14 @@ def render_bills(bills: Sequence[Bill], run_id: int) -> None:
     rows = event["selection"]["rows"]
     if rows and rows[0] < len(bills):
         render_bill(bills[rows[0]])
+
+
+def in_order_of_arrival(bills: Sequence[Bill], run_id: int) -> list[Bill]:
+    """As this page first saw them: a selected row stays the same bill while the run brings more."""
+    places: dict[int, int] = st.session_state.setdefault(f"bills-order-{run_id}", {})
+    for bill in bills:
+        places.setdefault(bill.id, len(places))
+    return sorted(bills, key=lambda bill: places[bill.id])
 
 
 def render_bill(bill: Bill) -> None:

@@ -41,7 +41,10 @@ def require_role(*roles: Role) -> Viewer:
     """The signed-in user, if they have one of the roles (any role when none is named); stops the page otherwise."""
     viewer = current_viewer()
     if roles and viewer.role not in roles:
-        _stop(f"This page is for {' and '.join(f'{role}s' for role in roles)}. You are signed in as a {viewer.role}.")
+        names = " and ".join(f"{role}s" for role in roles)
+        st.error(f"This page is for {names}. You are signed in as a {viewer.role}.", icon=":material/block:")
+        st.page_link("pages/jobs.py", label="Back to the jobs", icon=":material/arrow_back:")
+        st.stop()
     return viewer
 
 

@@ -316,3 +316,9 @@ def test_stopped_run_says_what_was_left_out(engine: Engine, olive: Viewer, open_
     shown = open_page(olive, "run", id=str(run.id)).get("progress")[0].proto.text
     assert "5 left out" in shown
     assert "stopping" not in shown
+
+
+def test_new_job_page_sends_a_viewer_back_to_the_jobs(vera: Viewer, open_page: OpenPage) -> None:
+    app = open_page(vera, "new_job")
+    assert "You are signed in as a viewer" in texts(app)
+    assert app.get("page_link")[0].proto.label == "Back to the jobs"
