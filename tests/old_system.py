@@ -23,7 +23,7 @@ JOBS = [
     ),
     (
         *(4, 1, "http://bills.example:8080/sign-in?x=1", "pending", "2026-02-11 07:00:00"),
-        (True, "weekly", {"day_of_week": 1, "hour": 9}, "2026-07-06 09:00:00", None),
+        (True, "weekly", {"day_of_week": 1, "minute": 0}, "2026-07-06 09:00:00", None),
     ),
     (
         *(5, 2, "https://other.example/", "Partial Success", "2026-03-01 12:00:00"),

@@ -32,10 +32,11 @@ def unwrap(config: Any) -> Any:
 
 
 def with_numbers(config: Any) -> Any:
-    """The config with "9" and " 09 " as 9; nothing else is guessed."""
+    """The config with "9" and " 09 " as 9, and an hour without a minute on the hour; nothing else is guessed."""
     if not isinstance(config, dict):
         return config
-    return {key: value if key == "cron_expression" else _number(value) for key, value in config.items()}
+    numbers = {key: value if key == "cron_expression" else _number(value) for key, value in config.items()}
+    return numbers | {"minute": 0} if "hour" in numbers and "minute" not in numbers else numbers
 
 
 def _number(value: Any) -> Any:

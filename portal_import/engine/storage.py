@@ -5,12 +5,14 @@ whole. Reading is the business of `db.documents`.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -18,6 +20,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 UNFINISHED_FOLDER = ".unfinished"
+PRIVATE_FOLDER = 0o700  # of other users of the machine, nobody reads the bills
 _BUFFER_BYTES = 1024 * 1024
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 
@@ -49,6 +52,9 @@ class DocumentStore:
 
     def __init__(self, storage_url: str) -> None:
         self._fs, self._root = _open_storage(storage_url)
+        if isinstance(self._fs, LocalFileSystem):
+            with contextlib.suppress(OSError):  # what cannot be made now fails, with its reason, when a file is stored
+                Path(self._root).mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
     async def save(self, chunks: AsyncIterator[bytes], *, extension: str, max_bytes: int) -> StoredFile:
         """Store what `chunks` yields. Whatever it raises is passed on, and nothing is kept.

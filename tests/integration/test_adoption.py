@@ -11,6 +11,7 @@ from db.engine import create_database_engine, normalise_url
 from db.migrate import upgrade
 from db.models import AuditEntry, Job, JobStatus, Portal, ResultStatus, Role, Run, RunStatus, User
 from db.models import Result as ImportResult
+from migrations.adoption.schedule_texts import with_numbers
 from tests.old_system import JOBS, RESULTS, SHAPES, USERS, Shape, execute, fill, job_id, result_id
 
 
@@ -154,12 +155,12 @@ def test_schedules_that_mean_nothing_are_kept_switched_off_with_the_reason(old: 
     with Session(old) as session:
         weekly, hourly = session.get_one(Job, job_id(4)), session.get_one(Job, job_id(6))
         assert (weekly.is_scheduled, weekly.schedule_type, weekly.next_run) == (False, "weekly", None)
-        assert weekly.schedule_config == {"day_of_week": 1, "hour": 9}
+        assert weekly.schedule_config == {"day_of_week": 1, "minute": 0}
         assert (hourly.is_scheduled, hourly.schedule_type, hourly.schedule_config) == (False, None, {"minute": 5})
         entries = session.scalars(select(AuditEntry).order_by(AuditEntry.subject)).all()
         entries = [e for e in entries if e.action == "schedule switched off"]
         assert [e.subject for e in entries] == [f"job {job_id(4)}", f"job {job_id(6)}"]
-        assert "minute is missing" in (entries[0].after or {})["reason"]
+        assert "hour is missing" in (entries[0].after or {})["reason"]
         assert (entries[0].before or {})["next_run"] == "2026-07-06T09:00:00+00:00"
         assert (entries[1].before or {})["schedule_type"] == "hourly"
 
@@ -218,3 +219,8 @@ def test_results_keep_their_order_words_and_files(old: Engine) -> None:
         ]
         assert [r.retry_attempts for r in results] == [0, 1, 2, 0, 1, 2, 0, 1]
         assert {r.account_id for r in results} == {None}
+
+
+def test_hour_without_a_minute_is_read_as_on_the_hour() -> None:
+    assert with_numbers({"day_of_week": "1", "hour": "9"}) == {"day_of_week": 1, "hour": 9, "minute": 0}
+    assert with_numbers({"day_of_week": 1, "minute": 5}) == {"day_of_week": 1, "minute": 5}

@@ -153,3 +153,10 @@ def test_unfinished_files_of_killed_processes_are_removed(tmp_path: Path):
     assert remove_unfinished(tmp_path.as_uri(), older_than_seconds=3600) == 1
     assert files_in(tmp_path) == [f"{UNFINISHED_FOLDER}/new", stored.file_url]
     assert remove_unfinished((tmp_path / "none").as_uri(), older_than_seconds=0) == 0
+
+
+def test_local_storage_is_closed_to_other_users_of_the_machine(tmp_path: Path):
+    folder = tmp_path / "home" / "bills"
+    stored = save(f"file://{folder}", b"%PDF")
+    assert (folder / stored.file_url).is_file()
+    assert folder.stat().st_mode & 0o077 == 0
