@@ -135,9 +135,9 @@ def test_what_the_caller_raises_is_passed_on():
 
 def test_waiting_for_a_turn_does_not_count_as_the_portals_time():
     async def wait_politely() -> None:
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.4)
 
-    made = run_import(ordinary_routes(), before_request=wait_politely, limits=Limits(account_timeout_seconds=0.6))
+    made = run_import(ordinary_routes(), before_request=wait_politely, limits=Limits(account_timeout_seconds=2))
     assert made.turns == 6
     assert made.outcome.status is ResultStatus.SUCCESS
 
