@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +10,9 @@ from fastapi import UploadFile
 from pydantic import StrictBool, StrictInt
 
 from api.shapes import StrictShape
-from db.jobs import JobDraft, Schedule
+from db.jobs import POLICY_COLUMNS, JobDraft
 from db.models import CatchUp, Job, Overlap, ScheduleType
+from db.schedules import RunPolicy, Schedule, policy_of
 from db.viewers import Viewer
 from portal_import.job_draft import InvalidJobError, check_job_urls, check_name, check_timeout, draft_job
 from recurrence import InvalidScheduleError, next_occurrence, parse_rule
@@ -83,6 +84,7 @@ def read_new_job(form: NewJobForm, viewer: Viewer, now: datetime) -> NewJob:
     is_authorised = _read_bool("authorised", form.authorised, problems)
     timeout_seconds = _read_number("timeout_seconds", form.timeout_seconds, problems)
     schedule = _read_schedule(form, is_scheduled, viewer.time_zone or "UTC", now, problems)
+    policy = _read_policy(form, problems)
     try:
         draft = draft_job(
             name=form.name,
@@ -90,8 +92,7 @@ def read_new_job(form: NewJobForm, viewer: Viewer, now: datetime) -> NewJob:
             billing_url=form.billing_url,
             csv=form.csv.file.read() if form.csv is not None else None,
             schedule=schedule,
-            catch_up=form.catch_up,
-            overlap=form.overlap,
+            policy=policy,
             timeout_seconds=timeout_seconds,
         )
     except InvalidJobError as error:
@@ -106,7 +107,10 @@ def read_details(given: Mapping[str, Any], job: Job, columns: tuple[str, ...]) -
 
     Raises InvalidJobError.
     """
-    details = {k: v for k, v in given.items() if k in ("timeout_seconds", "catch_up", "overlap")}
+    details = {k: v for k, v in given.items() if k == "timeout_seconds"}
+    changes = {k: v for k, v in given.items() if k in POLICY_COLUMNS}
+    if changes:
+        details["policy"] = replace(policy_of(job), **changes)
     problems: dict[str, str] = {}
     if "name" in given:
         details["name"] = " ".join(given["name"].split())
@@ -146,6 +150,17 @@ def read_schedule_change(given: Mapping[str, Any], job: Job, now: datetime) -> S
     if problems:
         raise InvalidJobError(problems)
     return ScheduleChange(schedule, is_scheduled)
+
+
+def _read_policy(form: NewJobForm, problems: dict[str, str]) -> RunPolicy:
+    choices: dict[str, Any] = {}
+    for field, kind in (("catch_up", CatchUp), ("overlap", Overlap)):
+        text = getattr(form, field).strip()
+        if text in set(kind):
+            choices[field] = kind(text)
+        elif text:
+            problems[field] = f"found {quoted(text)}; allowed: {', '.join(kind)}"
+    return RunPolicy(**choices)
 
 
 def check_schedule(schedule: Schedule, now: datetime) -> dict[str, str]:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from db.jobs import settle_job_status
-from db.models import Job, JobStatus, LogLevel, Portal, Run, RunStatus, RunTrigger
+from db.models import Cause, Job, JobStatus, LogLevel, Portal, Run, RunStatus, RunTrigger
 from db.run_log import record_log_line
 from db.wake import Wake, send_wake
 
@@ -80,6 +80,7 @@ def _claimable(now: datetime, is_scheduled: bool, full_portals: set[int]) -> Sel
         .join(Job, Job.id == Run.session_id)
         .outerjoin(Portal, Portal.id == Job.portal_id)
         .where(Run.status == RunStatus.QUEUED, Run.run_after <= now, Job.status != JobStatus.RUNNING)
+        .where(or_(Run.start_by.is_(None), Run.start_by >= now, Run.started_at.is_not(None)))
         .where((Run.trigger == RunTrigger.SCHEDULE) == is_scheduled, Run.id == first_of_job)
         .order_by(Run.run_after, Run.id)
         .with_for_update(of=(Run, Job), skip_locked=True, key_share=True)
@@ -111,6 +112,33 @@ def _take(run: Run, job: Job, now: datetime, worker: str, lease: timedelta) -> C
     job.last_run_id = run.id
     job.last_run_at = run.started_at
     return Claim(run.id, job.id, token, run.attempt, job.timeout_seconds, run.scheduled_for)
+
+
+def expire_runs(session: Session, now: datetime, *, limit: int = 100) -> int:
+    """Count queued occurrences as missed whose start window has passed; returns how many."""
+    rows = session.execute(
+        select(Job, Run)
+        .join(Run, Run.session_id == Job.id)
+        .where(Run.status == RunStatus.QUEUED, Run.start_by < now, Run.started_at.is_(None))
+        .order_by(Run.id)
+        .limit(limit)
+        .with_for_update(of=(Job, Run), skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    for job, run in rows:
+        run.status = RunStatus.MISSED
+        run.cause = Cause.LATE
+        run.reason = "waited for a free slot until its start window had passed"
+        run.finished_at = now
+        session.flush()
+        if job.status == JobStatus.QUEUED and not _has_queued_run(session, job.id):
+            job.status = _status_before(job)
+    return len(rows)
+
+
+def _status_before(job: Job) -> JobStatus:
+    """How the last run that started ended; `idle` where none did."""
+    return JobStatus(job.last_outcome) if job.last_outcome in set(JobStatus) else JobStatus.IDLE
 
 
 def renew_leases(session: Session, claims: Sequence[Claim], now: datetime, lease: timedelta) -> list[RenewedLease]:

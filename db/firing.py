@@ -1,50 +1,30 @@
 """Fire: turn due occurrences into runs, exactly once each, and advance the schedules.
 
-One transaction a batch. The rule's answers are computed here in Python; the batch then takes four
-statements, whatever its size: lock, insert, advance, notify.
+One transaction a batch. The rule's answers are computed in Python (`db.planning`); the batch then takes
+four statements, whatever its size: lock, insert, advance, notify. Calendars and outages are read once a
+batch, and only when a job keeps a calendar or something is late.
 """
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import datetime
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from db.audit import record_audit
-from db.models import CatchUp, Job, JobStatus, Overlap, Portal, RunStatus, RunTrigger
+from db.calendars import load_calendars
+from db.models import Cause, Job, Portal, RunStatus, RunTrigger
+from db.outages import NOTICED_AFTER, list_outages
+from db.planning import JobPlan, PlannedRun, Surroundings, plan_job
+from db.schedule_periods import end_period
 from db.wake import Wake, send_wake
-from recurrence import InvalidScheduleError, Rule, next_occurrence, parse_rule
+from recurrence import Calendar, InvalidScheduleError
 
 BATCH_SIZE = 500
-MAX_OCCURRENCES_PER_PASS = 1000
-MAX_RUNS_CAUGHT_UP = 100
-ON_TIME = timedelta(seconds=60)
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A row of `import_runs` to be inserted for one or several occurrences."""
-
-    session_id: str
-    scheduled_for: datetime
-    status: RunStatus
-    reason: str | None = None
-    occurrences: int = 1
-
-
-@dataclass(frozen=True)
-class JobPlan:
-    """What one pass does for one due job: its rows, the last occurrence they cover, and what is due next."""
-
-    session_id: str
-    runs: Sequence[PlannedRun]
-    last_fired: datetime
-    next_run: datetime | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +37,7 @@ class FirePass:
 
 def fire_due_jobs(session: Session, now: datetime, *, limit: int = BATCH_SIZE) -> FirePass:
     """Fire up to `limit` due schedules; jobs that another scheduler holds are left to it."""
-    rows = session.execute(
+    found = session.execute(
         select(Job, Portal.breaker_open_until)
         .outerjoin(Portal, Portal.id == Job.portal_id)
         .where(Job.is_scheduled, Job.paused_at.is_(None), Job.next_run <= now)
@@ -65,16 +45,21 @@ def fire_due_jobs(session: Session, now: datetime, *, limit: int = BATCH_SIZE) -
         .limit(limit)
         .with_for_update(of=Job, skip_locked=True, key_share=True)
         .execution_options(populate_existing=True)
-    ).all()
+    )
+    rows = [(job, breaker_open_until) for job, breaker_open_until in found]
     plans: list[JobPlan] = []
-    for job, breaker_open_until in rows:
+    for job, surroundings in _surround(session, rows, now):
         try:
-            plans.append(plan_job(job, breaker_open_until, now))
+            plan = plan_job(job, surroundings)
         except InvalidScheduleError as error:
             _suspend_job(session, job, error, now)
+        else:
+            plans.append(plan)
+            if job.moved_runs != list(plan.moved_runs):
+                job.moved_runs = list(plan.moved_runs)
     queued = 0
     if plans:
-        queued_ids = _insert_runs(session, [run for plan in plans for run in plan.runs], now)
+        queued_ids = insert_planned_runs(session, [run for plan in plans for run in plan.runs], now)
         queued = len(queued_ids)
         _advance_jobs(session, plans, set(queued_ids))
     if queued:
@@ -87,79 +72,22 @@ def get_earliest_next_run(session: Session) -> datetime | None:
     return session.execute(select(func.min(Job.next_run)).where(Job.is_scheduled, Job.paused_at.is_(None))).scalar_one()
 
 
-def plan_job(job: Job, breaker_open_until: datetime | None, now: datetime) -> JobPlan:
-    """The rows for a due job's occurrences up to now, and its next occurrence after them.
-
-    After a very long outage the occurrences are worked off in several passes of bounded size; the newest
-    that a pass found stay due, so that the last pass can catch up on as many as ever.
-    """
-    assert job.next_run is not None
-    rule = _rule(job)
-    due = [job.next_run]
-    following = _next(rule, job.next_run)
-    while following is not None and following <= now and len(due) < MAX_OCCURRENCES_PER_PASS:
-        due.append(following)
-        following = _next(rule, following)
-    if following is not None and following <= now:
-        worked_off, left = due[:-MAX_RUNS_CAUGHT_UP], due[-MAX_RUNS_CAUGHT_UP:]
-        return JobPlan(job.id, [_collapse(job.id, worked_off)], worked_off[-1], left[0])
-    return JobPlan(job.id, _apply_policies(job, due, breaker_open_until, now), due[-1], following)
-
-
-def _apply_policies(
-    job: Job, due: Sequence[datetime], breaker_open_until: datetime | None, now: datetime
-) -> list[PlannedRun]:
-    if job.catch_up == CatchUp.ALL:
-        missed, wanted = due[:-MAX_RUNS_CAUGHT_UP], due[-MAX_RUNS_CAUGHT_UP:]
-    elif job.catch_up == CatchUp.LATEST or now - due[-1] <= ON_TIME:
-        missed, wanted = due[:-1], due[-1:]
-    else:
-        missed, wanted = due, due[:0]
-    rows = [_collapse(job.id, missed[:-MAX_RUNS_CAUGHT_UP])] if len(missed) > MAX_RUNS_CAUGHT_UP else []
-    rows += [
-        PlannedRun(job.id, at, RunStatus.MISSED, "no scheduler was running at that time")
-        for at in missed[-MAX_RUNS_CAUGHT_UP:]
-    ]
-    is_live = job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
-    for at in wanted:
-        if breaker_open_until is not None and breaker_open_until > now:
-            reason = f"the portal is left alone until {breaker_open_until:%d %b %H:%M} UTC after refused sign-ins"
-            rows.append(PlannedRun(job.id, at, RunStatus.SKIPPED, reason))
-        elif is_live and job.overlap == Overlap.SKIP:
-            rows.append(PlannedRun(job.id, at, RunStatus.SKIPPED, f"the previous run was still {job.status}"))
-        else:
-            rows.append(PlannedRun(job.id, at, RunStatus.QUEUED))
-    return rows
-
-
-def _collapse(job_id: str, occurrences: Sequence[datetime]) -> PlannedRun:
-    first, last = occurrences[0], occurrences[-1]
-    reason = f"no scheduler was running from {first:%d %b %H:%M} to {last:%d %b %H:%M} UTC"
-    return PlannedRun(job_id, first, RunStatus.MISSED, reason, len(occurrences))
-
-
-def _rule(job: Job) -> Rule:
-    return parse_rule(job.schedule_type or "", job.schedule_config or {}, job.time_zone)
-
-
-@lru_cache(maxsize=4096)
-def _next(rule: Rule, after: datetime) -> datetime | None:
-    """Memoised: many jobs share a rule and an instant."""
-    return next_occurrence(rule, after)
-
-
-def _insert_runs(session: Session, planned: Sequence[PlannedRun], now: datetime) -> list[str]:
+def insert_planned_runs(session: Session, planned: Sequence[PlannedRun], now: datetime) -> list[str]:
     """Insert the rows, save for occurrences that fired before; returns the job of each row that is queued."""
     inserted = session.execute(
         text("""
             INSERT INTO import_runs
-                (session_id, trigger, scheduled_for, status, reason, occurrences, queued_at, run_after, finished_at)
-            SELECT v.session_id, :trigger, v.scheduled_for, v.status, v.reason, v.occurrences, :now, :now,
+                (session_id, trigger, scheduled_for, status, cause, reason, occurrences, scheduled_until, moved_to,
+                 start_by, queued_at, run_after, finished_at)
+            SELECT v.session_id, :trigger, v.scheduled_for, v.status, v.cause, v.reason, v.occurrences,
+                   v.scheduled_until, v.moved_to, v.start_by, :now, :now,
                    CASE WHEN v.status <> 'queued' THEN CAST(:now AS timestamptz) END
             FROM unnest(
                 CAST(:sessions AS text[]), CAST(:instants AS timestamptz[]), CAST(:statuses AS text[]),
-                CAST(:reasons AS text[]), CAST(:counts AS int[])
-            ) WITH ORDINALITY AS v(session_id, scheduled_for, status, reason, occurrences, position)
+                CAST(:causes AS text[]), CAST(:reasons AS text[]), CAST(:counts AS int[]),
+                CAST(:untils AS timestamptz[]), CAST(:moves AS timestamptz[]), CAST(:start_bys AS timestamptz[])
+            ) WITH ORDINALITY AS v(session_id, scheduled_for, status, cause, reason, occurrences, scheduled_until,
+                                   moved_to, start_by, position)
             ORDER BY v.position
             ON CONFLICT (session_id, scheduled_for) WHERE trigger = 'schedule' DO NOTHING
             RETURNING session_id, status
@@ -170,11 +98,32 @@ def _insert_runs(session: Session, planned: Sequence[PlannedRun], now: datetime)
             "sessions": [p.session_id for p in planned],
             "instants": [p.scheduled_for for p in planned],
             "statuses": [p.status.value for p in planned],
+            "causes": [p.cause.value if p.cause else None for p in planned],
             "reasons": [p.reason for p in planned],
             "counts": [p.occurrences for p in planned],
+            "untils": [p.scheduled_until for p in planned],
+            "moves": [p.moved_to for p in planned],
+            "start_bys": [p.start_by for p in planned],
         },
     )
     return [session_id for session_id, status in inserted if status == RunStatus.QUEUED]
+
+
+def _surround(
+    session: Session, rows: Sequence[tuple[Job, datetime | None]], now: datetime
+) -> list[tuple[Job, Surroundings]]:
+    calendar_ids = {calendar_id for job, _ in rows for calendar_id in job.calendar_ids}
+    calendars = load_calendars(session, calendar_ids) if calendar_ids else {}
+    earliest = min((job.next_run for job, _ in rows if job.next_run is not None), default=now)
+    outages = list_outages(session, earliest, now) if earliest < now - NOTICED_AFTER else ()
+    return [
+        (job, Surroundings(now, breaker_open_until, _calendars_of(job, calendars), outages))
+        for job, breaker_open_until in rows
+    ]
+
+
+def _calendars_of(job: Job, calendars: dict[int, Calendar]) -> tuple[Calendar, ...]:
+    return tuple(calendars[calendar_id] for calendar_id in job.calendar_ids) if job.calendar_ids else ()
 
 
 def _advance_jobs(session: Session, plans: Sequence[JobPlan], queued_ids: set[str]) -> None:
@@ -204,6 +153,8 @@ def _suspend_job(session: Session, job: Job, error: InvalidScheduleError, now: d
     logger.error("job %s: its schedule cannot be read and was paused: %s", job.id, error)
     reason = f"the schedule was paused because it cannot be read: {error}"
     assert job.next_run is not None
-    _insert_runs(session, [PlannedRun(job.id, job.next_run, RunStatus.SKIPPED, reason)], now)
+    row = PlannedRun(job.id, job.next_run, RunStatus.SKIPPED, Cause.UNREADABLE, reason)
+    insert_planned_runs(session, [row], now)
     job.paused_at = now
+    end_period(session, job.id, now)
     record_audit(session, None, reason, f"job {job.id}")

@@ -1,6 +1,6 @@
 """Jobs: create, read, list, edit, pause, delete. Every verb takes the viewer and touches only what is theirs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,22 +12,22 @@ from db.accounts import AccountChanges, NewAccount, replace_accounts
 from db.audit import record_audit
 from db.encryption import SecretBox
 from db.errors import ConflictError, NotAllowedError, NotFoundError
-from db.models import CatchUp, Job, JobStatus, Overlap, Portal, RunStatus, User, new_id
+from db.models import Job, JobStatus, Portal, RunStatus, User, new_id
 from db.portals import ensure_portal
+from db.schedules import (
+    DEFAULT_POLICY,
+    RunPolicy,
+    Schedule,
+    apply_policy,
+    pause_schedule,
+    resume_schedule,
+    set_schedule,
+)
 from db.viewers import Viewer
 from db.wake import Wake, send_wake
-from recurrence import InvalidScheduleError, next_occurrence, parse_rule
 
 PAGE_SIZE = 50
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When a job runs by itself; see `recurrence.parse_rule`."""
-
-    schedule_type: str
-    schedule_config: Mapping[str, Any]
-    time_zone: str
+POLICY_COLUMNS = ("catch_up", "overlap", "misfire_grace_seconds", "calendar_ids", "on_holiday")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class JobDraft:
     portal_host: str
     schedule: Schedule | None
     accounts: Sequence[NewAccount] = field(repr=False)
-    catch_up: CatchUp = CatchUp.LATEST
-    overlap: Overlap = Overlap.SKIP
+    policy: RunPolicy = DEFAULT_POLICY
     timeout_seconds: int = 3600
 
 
@@ -71,15 +70,14 @@ def create_job(
         portal_id=portal.id,
         status=JobStatus.IDLE,
         time_zone=draft.schedule.time_zone if draft.schedule else viewer.time_zone or "UTC",
-        catch_up=draft.catch_up,
-        overlap=draft.overlap,
         timeout_seconds=draft.timeout_seconds,
         created_at=now,
         updated_at=now,
     )
-    _apply_schedule(job, draft.schedule, now)
+    apply_policy(session, job, draft.policy)
     session.add(job)
     session.flush()
+    set_schedule(session, job, draft.schedule, now)
     replace_accounts(session, job, draft.accounts, box)
     record_audit(session, viewer.user_id, "job created", f"job {job.id}", after=_audited(job))
     send_wake(session, Wake.FIRE)
@@ -148,8 +146,7 @@ def update_job(
     billing_url: str | None = None,
     portal_host: str | None = None,
     timeout_seconds: int | None = None,
-    catch_up: CatchUp | None = None,
-    overlap: Overlap | None = None,
+    policy: RunPolicy | None = None,
     expected_version: int | None = None,
     authorised: bool = False,
 ) -> Job:
@@ -165,14 +162,14 @@ def update_job(
         "login_url": login_url,
         "billing_url": billing_url,
         "timeout_seconds": timeout_seconds,
-        "catch_up": catch_up,
-        "overlap": overlap,
     }
     for column, value in changes.items():
         if value is not None:
             setattr(job, column, value)
     if portal_host is not None:
         job.portal_id = ensure_portal(session, portal_host, user_id=viewer.user_id, authorised=authorised, now=now).id
+    if policy is not None:
+        apply_policy(session, job, policy)
     _touch(session, viewer, job, "job edited", before, now)
     return job
 
@@ -193,7 +190,7 @@ def update_schedule(
     job = lock_job(session, viewer, job_id)
     _require_version(job, expected_version)
     before = _audited(job)
-    _apply_schedule(job, schedule, now)
+    set_schedule(session, job, schedule, now)
     _touch(session, viewer, job, "schedule edited", before, now)
     send_wake(session, Wake.FIRE)
     return job
@@ -218,7 +215,7 @@ def pause_job(session: Session, viewer: Viewer, job_id: str, *, now: datetime) -
         raise ConflictError("this job has no schedule to pause")
     if job.paused_at is None:
         before = _audited(job)
-        job.paused_at = now
+        pause_schedule(session, job, now)
         _touch(session, viewer, job, "job paused", before, now)
     return job
 
@@ -231,8 +228,7 @@ def resume_job(session: Session, viewer: Viewer, job_id: str, *, now: datetime) 
     job = lock_job(session, viewer, job_id)
     if job.paused_at is not None:
         before = _audited(job)
-        job.paused_at = None
-        job.next_run = _first_run(job, now)
+        resume_schedule(session, job, now)
         _touch(session, viewer, job, "job resumed", before, now)
         send_wake(session, Wake.FIRE)
     return job
@@ -278,25 +274,6 @@ def _require_version(job: Job, expected: int | None) -> None:
         raise ConflictError("this job was changed meanwhile; reload it and make your change again")
 
 
-def _apply_schedule(job: Job, schedule: Schedule | None, now: datetime) -> None:
-    job.is_scheduled = schedule is not None
-    if schedule is None:
-        job.next_run = job.paused_at = None
-        return
-    job.schedule_type = schedule.schedule_type
-    job.schedule_config = dict(schedule.schedule_config)
-    job.time_zone = schedule.time_zone
-    job.next_run = _first_run(job, now)
-    if job.next_run is None:
-        raise InvalidScheduleError("this schedule never fires: no day and time fits it")
-
-
-def _first_run(job: Job, now: datetime) -> datetime | None:
-    if not job.is_scheduled or job.schedule_type is None or job.schedule_config is None:
-        return None
-    return next_occurrence(parse_rule(job.schedule_type, job.schedule_config, job.time_zone), now)
-
-
 def _touch(
     session: Session, viewer: Viewer, job: Job, action: str, before: dict[str, Any] | None, now: datetime
 ) -> None:
@@ -308,5 +285,5 @@ def _touch(
 
 def _audited(job: Job) -> dict[str, Any]:
     columns = ("name", "login_url", "billing_url", "is_scheduled", "schedule_type", "schedule_config", "time_zone")
-    values = {c: getattr(job, c) for c in columns}
+    values = {c: getattr(job, c) for c in columns} | {c: getattr(job, c) for c in POLICY_COLUMNS}
     return values | {"paused": job.paused_at is not None, "next_run": job.next_run and job.next_run.isoformat()}

@@ -17,6 +17,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Numeric,
@@ -117,6 +118,25 @@ class Overlap(StrEnum):
     QUEUE = "queue"
 
 
+class OnHoliday(StrEnum):
+    """What happens to an occurrence on a day off: left out, or run on the next working day."""
+
+    SKIP = "skip"
+    MOVE = "move"
+
+
+class Cause(StrEnum):
+    """Why an occurrence was missed or skipped, for counting; `reason` says it in words."""
+
+    OUTAGE = "outage"
+    LATE = "late"
+    EDITED = "edited"
+    OVERLAP = "overlap"
+    BREAKER = "breaker"
+    HOLIDAY = "holiday"
+    UNREADABLE = "unreadable"
+
+
 class Engine(StrEnum):
     """How a portal is visited."""
 
@@ -159,6 +179,8 @@ class NotificationState(StrEnum):
     SENT = "sent"
     FAILED = "failed"
 
+
+MAX_MISFIRE_GRACE_SECONDS = 31 * 86400
 
 LIVE_RUN_STATUSES = (RunStatus.QUEUED, RunStatus.RUNNING)
 FINAL_RUN_STATUSES = tuple(s for s in RunStatus if s not in LIVE_RUN_STATUSES)
@@ -292,6 +314,10 @@ class Job(Base):
         one_of("schedule_type", ScheduleType),
         one_of("catch_up", CatchUp),
         one_of("overlap", Overlap),
+        one_of("on_holiday", OnHoliday),
+        CheckConstraint(
+            f"misfire_grace_seconds BETWEEN 1 AND {MAX_MISFIRE_GRACE_SECONDS}", name="misfire_grace_bounded"
+        ),
         CheckConstraint(
             "NOT is_scheduled OR (schedule_type IS NOT NULL AND schedule_config IS NOT NULL)",
             name="schedule_complete",
@@ -305,6 +331,12 @@ class Job(Base):
             "ix_import_sessions_due",
             "next_run",
             postgresql_where=text("is_scheduled AND paused_at IS NULL"),
+        ),
+        Index(
+            "ix_import_sessions_calendar_ids",
+            "calendar_ids",
+            postgresql_using="gin",
+            postgresql_where=text("calendar_ids <> '{}'"),
         ),
         {"comment": "Jobs: portal accounts, where to sign in, where the bills are, and when"},
     )
@@ -330,6 +362,19 @@ class Job(Base):
     paused_at: Mapped[Instant | None]
     catch_up: Mapped[str] = mapped_column(server_default=CatchUp.LATEST, default=CatchUp.LATEST)
     overlap: Mapped[str] = mapped_column(server_default=Overlap.SKIP, default=Overlap.SKIP)
+    misfire_grace_seconds: Mapped[int | None] = mapped_column(
+        comment="An occurrence that has not started by then counts as missed; NULL: however late"
+    )
+    calendar_ids: Mapped[list[int]] = mapped_column(
+        ARRAY(BigInteger), server_default=text("'{}'"), default=list, comment="Calendars whose days off the job keeps"
+    )
+    on_holiday: Mapped[str] = mapped_column(server_default=OnHoliday.SKIP, default=OnHoliday.SKIP)
+    moved_runs: Mapped[list[datetime]] = mapped_column(
+        ARRAY(DateTime(timezone=True)),
+        server_default=text("'{}'"),
+        default=list,
+        comment="When occurrences that were moved off a day off are still to run",
+    )
     max_attempts: Mapped[int] = mapped_column(server_default=text("3"), default=3)
     retry_delay_seconds: Mapped[int] = mapped_column(server_default=text("60"), default=60)
     timeout_seconds: Mapped[int] = mapped_column(server_default=text("3600"), default=3600)
@@ -368,6 +413,7 @@ class Run(Base):
     __table_args__ = (
         one_of("status", RunStatus),
         one_of("trigger", RunTrigger),
+        one_of("cause", Cause),
         CheckConstraint("trigger <> 'schedule' OR scheduled_for IS NOT NULL", name="scheduled_for_known"),
         CheckConstraint(
             f"(status IN ({sql_list(FINAL_RUN_STATUSES)})) = (finished_at IS NOT NULL)", name="finished_at_when_final"
@@ -385,6 +431,7 @@ class Run(Base):
             unique=True,
             postgresql_where=text("trigger = 'schedule'"),
         ),
+        Index("ix_import_runs_moved_to", "session_id", "moved_to", postgresql_where=text("moved_to IS NOT NULL")),
         Index("uq_import_runs_running", "session_id", unique=True, postgresql_where=text("status = 'running'")),
         Index("ix_import_runs_queued", "session_id", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_import_runs_claimable", "run_after", "id", postgresql_where=text("status = 'queued'")),
@@ -404,7 +451,13 @@ class Run(Base):
     occurrences: Mapped[int] = mapped_column(
         server_default=text("1"), default=1, comment="Occurrences that this row accounts for"
     )
+    scheduled_until: Mapped[Instant | None] = mapped_column(
+        comment="The last of several occurrences that this row accounts for"
+    )
+    moved_to: Mapped[Instant | None] = mapped_column(comment="When an occurrence on a day off runs instead")
+    start_by: Mapped[Instant | None] = mapped_column(comment="Not started by then, it counts as missed")
     status: Mapped[str] = mapped_column(server_default=RunStatus.QUEUED, default=RunStatus.QUEUED)
+    cause: Mapped[str | None] = mapped_column(comment="Why it was missed or skipped, for counting")
     reason: Mapped[str | None] = mapped_column(comment="Why it ended as it did, in words")
     attempt: Mapped[int] = mapped_column(server_default=text("1"), default=1)
     queued_at: Mapped[Now]
@@ -419,6 +472,75 @@ class Run(Base):
     accounts_succeeded: Mapped[Count]
     stop_requested_at: Mapped[Instant | None]
     requested_by: Mapped[str | None] = mapped_column(comment="User id; kept when the user goes")
+
+
+class SchedulePeriod(Base):
+    __tablename__ = "schedule_periods"
+    __table_args__ = (
+        one_of("schedule_type", ScheduleType),
+        CheckConstraint("ends_at >= starts_at", name="ends_after_start"),
+        Index("uq_schedule_periods_open", "session_id", unique=True, postgresql_where=text("ends_at IS NULL")),
+        Index("ix_schedule_periods_session_id_starts_at", "session_id", "starts_at"),
+        {"comment": "Which schedule was in force when; the ledger expects occurrences by it"},
+    )
+
+    id: Mapped[BigId]
+    session_id: Mapped[str] = mapped_column(ForeignKey("import_sessions.id", ondelete="CASCADE"))
+    starts_at: Mapped[Instant] = mapped_column(comment="The first occurrence comes after this instant")
+    ends_at: Mapped[Instant | None] = mapped_column(comment="The last one comes at it or before; NULL while in force")
+    schedule_type: Mapped[str]
+    schedule_config: Mapped[dict[str, Any]]
+    time_zone: Mapped[str]
+
+
+class Calendar(Base):
+    __tablename__ = "calendars"
+    __table_args__ = (
+        Index("uq_calendars_name", text("lower(name)"), unique=True),
+        CheckConstraint("subdivision IS NULL OR country IS NOT NULL", name="subdivision_of_a_country"),
+        CheckConstraint("weekend <@ ARRAY[0, 1, 2, 3, 4, 5, 6]", name="weekend_of_weekdays"),
+        {"comment": "Named days on which jobs that keep them do not run"},
+    )
+
+    id: Mapped[BigId]
+    name: Mapped[str] = mapped_column(comment="Unique in any case; everybody who signs in may choose it")
+    user_id: Mapped[str | None] = mapped_column(
+        ForeignKey("users.id", ondelete="SET NULL"), comment="Who may change it, beside admins"
+    )
+    time_zone: Mapped[str | None] = mapped_column(comment="IANA zone of the dates; NULL: each job's own")
+    weekend: Mapped[list[int]] = mapped_column(
+        ARRAY(Integer), server_default=text("'{0,6}'"), comment="No working days either; 0 = Sunday"
+    )
+    country: Mapped[str | None] = mapped_column(comment="ISO 3166 code: its public holidays belong to the calendar")
+    subdivision: Mapped[str | None] = mapped_column(comment="Code of a part of the country")
+    created_at: Mapped[Now]
+    updated_at: Mapped[Now]
+    version: Mapped[int] = mapped_column(server_default=text("1"), default=1, comment="Grows with every edit")
+
+
+class CalendarDay(Base):
+    __tablename__ = "calendar_days"
+    __table_args__ = (
+        CheckConstraint("ends_on >= starts_on", name="ends_after_start"),
+        Index("ix_calendar_days_calendar_id_starts_on", "calendar_id", "starts_on"),
+        {"comment": "Dates and ranges of dates of the calendars"},
+    )
+
+    id: Mapped[BigId]
+    calendar_id: Mapped[int] = mapped_column(ForeignKey("calendars.id", ondelete="CASCADE"))
+    starts_on: Mapped[date]
+    ends_on: Mapped[date] = mapped_column(comment="The last day, included")
+    name: Mapped[str]
+
+
+class Outage(Base):
+    __tablename__ = "scheduler_outages"
+    __table_args__ = ({"comment": "When no scheduler_service fired for longer than it may take"},)
+
+    began_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), primary_key=True, comment="End of the last fire pass before"
+    )
+    ended_at: Mapped[Instant] = mapped_column(comment="Start of the first fire pass after")
 
 
 class Result(Base):

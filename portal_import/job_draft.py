@@ -4,11 +4,11 @@ Used by the pages and the API alike, so that both accept and refuse the same.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from db.accounts import NewAccount
-from db.jobs import JobDraft, Schedule
-from db.models import CatchUp, Overlap
+from db.jobs import JobDraft
+from db.models import MAX_MISFIRE_GRACE_SECONDS
+from db.schedules import DEFAULT_POLICY, MAX_CALENDARS, RunPolicy, Schedule
 from portal_import.accounts_csv import AccountsFile, InvalidAccountsFileError, read_accounts_csv
 from portal_import.url_templates import InvalidUrlError, check_url, portal_host, template_fields
 from recurrence import InvalidScheduleError, parse_rule
@@ -32,8 +32,7 @@ def draft_job(
     billing_url: str,
     csv: bytes | None,
     schedule: Schedule | None,
-    catch_up: str = CatchUp.LATEST,
-    overlap: str = Overlap.SKIP,
+    policy: RunPolicy = DEFAULT_POLICY,
     timeout_seconds: int = 3600,
 ) -> JobDraft:
     """The draft of a new job. Raises InvalidJobError with every field at fault, not only the first."""
@@ -48,8 +47,7 @@ def draft_job(
             problems["csv"] = str(error)
     columns = accounts.extra_columns if accounts else None
     problems |= check_job_urls(login_url, billing_url, columns)
-    problems |= _check_schedule(schedule) | _check_choice("catch_up", catch_up, CatchUp)
-    problems |= _check_choice("overlap", overlap, Overlap) | check_timeout(timeout_seconds)
+    problems |= _check_schedule(schedule) | check_policy(policy) | check_timeout(timeout_seconds)
     clean_name = " ".join(name.split())
     problems |= check_name(clean_name)
     if problems or accounts is None:
@@ -61,8 +59,7 @@ def draft_job(
         portal_host=portal_host(login_url.strip()),
         schedule=schedule,
         accounts=new_accounts(accounts),
-        catch_up=CatchUp(catch_up),
-        overlap=Overlap(overlap),
+        policy=policy,
         timeout_seconds=timeout_seconds,
     )
 
@@ -120,6 +117,19 @@ def check_timeout(seconds: int) -> dict[str, str]:
     return {"timeout_seconds": f"found {seconds}; allowed 1 to {MAX_TIMEOUT_SECONDS} (24 hours)"}
 
 
+def check_policy(policy: RunPolicy) -> dict[str, str]:
+    """The problems of how late and colliding occurrences and days off are treated, by field."""
+    problems: dict[str, str] = {}
+    grace = policy.misfire_grace_seconds
+    if grace is not None and not 1 <= grace <= MAX_MISFIRE_GRACE_SECONDS:
+        problems["misfire_grace_seconds"] = (
+            f"found {grace}; allowed 1 to {MAX_MISFIRE_GRACE_SECONDS} (31 days), or nothing for no limit"
+        )
+    if len(policy.calendar_ids) > MAX_CALENDARS:
+        problems["calendar_ids"] = f"found {len(policy.calendar_ids)} calendars; at most {MAX_CALENDARS}"
+    return problems
+
+
 def _check_schedule(schedule: Schedule | None) -> dict[str, str]:
     if schedule is None:
         return {}
@@ -128,8 +138,3 @@ def _check_schedule(schedule: Schedule | None) -> dict[str, str]:
     except InvalidScheduleError as error:
         return {"schedule": str(error)}
     return {}
-
-
-def _check_choice(field: str, value: str, choices: type[CatchUp] | type[Overlap]) -> dict[str, str]:
-    known: list[Any] = [c.value for c in choices]
-    return {} if value in known else {field: f'found "{value}"; allowed: {", ".join(known)}'}

@@ -15,10 +15,11 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.claims import claim_runs, recover_runs, renew_leases
+from db.claims import claim_runs, expire_runs, recover_runs, renew_leases
 from db.engine import transaction
 from db.firing import BATCH_SIZE, fire_due_jobs, get_earliest_next_run
 from db.instances import record_fire_pass, record_seen, record_stopped, register_instance
+from db.outages import note_outage
 from db.sign_in_throttle import purge_sign_in_attempts
 from db.user_sessions import purge_sessions
 from db.wake import Wake
@@ -63,6 +64,7 @@ class SchedulerService:
     def start(self) -> None:
         """Register, start the fork server, the clock and the listener."""
         with transaction(self._engine) as session:
+            note_outage(session, _now())
             self._instance_id = register_instance(
                 session,
                 host=socket.gethostname(),
@@ -112,6 +114,8 @@ class SchedulerService:
         """Fire everything that is due, then aim at the earliest schedule to come."""
         due = queued = 0
         is_finished = False
+        with transaction(self._engine) as session:
+            note_outage(session, _now())
         while not is_finished:
             with transaction(self._engine) as session:
                 done = fire_due_jobs(session, _now())
@@ -161,9 +165,12 @@ class SchedulerService:
                 supervisor.hold_until(held_until)
 
     def recover(self) -> None:
-        """Take back runs whose worker stopped answering."""
+        """Take back runs whose worker stopped answering; give up queued ones that waited too long to start."""
         with transaction(self._engine) as session:
             recovered = recover_runs(session, _now())
+            expired = expire_runs(session, _now())
+        if expired:
+            logger.warning("%s queued runs were not started within their start window", expired)
         if recovered:
             logger.warning("recovered %s runs whose lease had run out", recovered)
 

@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from db.accounts import NewAccount
 from db.encryption import SecretBox
-from db.jobs import JobDraft, Schedule
+from db.jobs import JobDraft
 from db.models import Account, Job, JobStatus, Portal, Role, Run, RunStatus, RunTrigger, User, new_id
+from db.schedules import Schedule
 from db.viewers import Viewer
 
 NOW = datetime(2025, 3, 10, 12, 0, tzinfo=UTC)

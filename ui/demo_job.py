@@ -5,8 +5,9 @@ from zoneinfo import ZoneInfo
 
 from db.encryption import open_secret_box
 from db.engine import transaction
-from db.jobs import Schedule, create_job
+from db.jobs import create_job
 from db.models import ScheduleType
+from db.schedules import Schedule
 from db.viewers import Viewer
 from portal_import.job_draft import draft_job
 from settings import PROJECT_ROOT, get_settings

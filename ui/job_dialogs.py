@@ -9,8 +9,9 @@ import streamlit as st
 from db.encryption import open_secret_box
 from db.engine import transaction
 from db.errors import PortalNotAuthorisedError, PunctualError
-from db.jobs import Schedule, delete_job, get_job, update_accounts, update_job, update_schedule
+from db.jobs import delete_job, get_job, update_accounts, update_job, update_schedule
 from db.models import Job
+from db.schedules import Schedule
 from db.viewers import Viewer
 from portal_import.job_draft import check_job_urls, check_name, new_accounts
 from portal_import.url_templates import portal_host

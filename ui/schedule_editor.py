@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from db.jobs import Schedule
 from db.models import Job, ScheduleType
+from db.schedules import Schedule
 from recurrence import InvalidScheduleError, Rule, describe, occurrences, parse_rule, time_zones
 from ui.moments import relative
 from ui.plain_text import plain

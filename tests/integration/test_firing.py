@@ -12,16 +12,9 @@ from sqlalchemy import Engine, event, func, text
 from sqlalchemy import select as sql_select
 
 from db.engine import transaction
-from db.firing import (
-    BATCH_SIZE,
-    MAX_OCCURRENCES_PER_PASS,
-    MAX_RUNS_CAUGHT_UP,
-    FirePass,
-    fire_due_jobs,
-    get_earliest_next_run,
-)
-from db.jobs import Schedule
+from db.firing import BATCH_SIZE, FirePass, fire_due_jobs, get_earliest_next_run
 from db.models import AuditEntry, CatchUp, Job, JobStatus, Overlap, Run, RunStatus, RunTrigger
+from db.schedules import Schedule
 from recurrence import occurrences, parse_rule
 from tests.factories import DAILY, EVERY_MINUTE, NOW, make_job, make_portal, make_run, make_viewer
 
@@ -115,7 +108,8 @@ def test_next_run_follows_the_zone_of_the_job(engine: Engine) -> None:
 
 def test_rule_that_never_fires_again_leaves_no_next_run(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = add_job(engine, DAILY)
-    monkeypatch.setattr("db.firing._next", lambda rule, after: None)
+    monkeypatch.setattr("db.planning.next_occurrence", lambda rule, after: None)
+    find_due.cache_clear()
     fire(engine)
     job = get_job(engine, job_id)
     assert (job.next_run, job.is_scheduled, job.paused_at) == (None, True, None)
@@ -172,9 +166,8 @@ def test_catch_up_all_runs_the_newest_hundred(engine: Engine) -> None:
     runs = list_runs(engine, job_id)
     queued = [r for r in runs if r.status == RunStatus.QUEUED]
     assert [r.scheduled_for for r in queued] == [NOW + n * MINUTE for n in range(150, 250)]
-    collapsed, *single = [r for r in runs if r.status == RunStatus.MISSED]
-    assert (collapsed.occurrences, collapsed.scheduled_for) == (50, NOW)
-    assert len(single) == MAX_RUNS_CAUGHT_UP
+    (older,) = [r for r in runs if r.status == RunStatus.MISSED]
+    assert (older.occurrences, older.scheduled_for, older.scheduled_until) == (150, NOW, NOW + 149 * MINUTE)
     assert sum(r.occurrences for r in runs) == expected_occurrences(get_job(engine, job_id), NOW, now)
 
 
@@ -183,24 +176,23 @@ def test_catch_up_all_runs_the_newest_hundred(engine: Engine) -> None:
 def test_every_occurrence_of_a_long_outage_is_accounted_for(engine: Engine, catch_up: CatchUp, count: int) -> None:
     job_id = add_job(engine, catch_up=catch_up)
     now = NOW + (count - 1) * MINUTE + timedelta(seconds=59)
-    passes = fire_all(engine, now)
+    assert fire_all(engine, now) == 1
     runs = list_runs(engine, job_id)
     job = get_job(engine, job_id)
+    assert len(runs) == min(count, MAX_SINGLE_ROWS + 1)
     assert sum(r.occurrences for r in runs) == expected_occurrences(job, NOW, now) == count
     assert len({r.scheduled_for for r in runs}) == len(runs)
     assert (job.next_run, job.last_scheduled_run) == (NOW + count * MINUTE, NOW + (count - 1) * MINUTE)
     assert statuses(runs).count(RunStatus.QUEUED) == (100 if catch_up == CatchUp.ALL else 1)
-    assert passes <= 1 + count // (MAX_OCCURRENCES_PER_PASS - MAX_RUNS_CAUGHT_UP)
 
 
-def test_pass_that_is_not_the_last_moves_next_run_to_what_is_left(engine: Engine) -> None:
+def test_outage_of_two_years_of_a_minutely_schedule_is_one_row_and_a_hundred(engine: Engine) -> None:
     job_id = add_job(engine)
-    fire(engine, NOW + 4999 * MINUTE)
-    (run,) = list_runs(engine, job_id)
-    assert (run.status, run.occurrences) == (RunStatus.MISSED, 900)
-    job = get_job(engine, job_id)
-    assert (job.last_scheduled_run, job.next_run) == (NOW + 899 * MINUTE, NOW + 900 * MINUTE)
-    assert job.status == JobStatus.IDLE
+    count = 2 * 365 * 24 * 60
+    assert fire(engine, NOW + (count - 1) * MINUTE) == FirePass(due=1, queued=1)
+    older, *newest = list_runs(engine, job_id)
+    assert (older.occurrences, older.scheduled_until) == (count - 100, NOW + (count - 101) * MINUTE)
+    assert [r.scheduled_for for r in newest] == [NOW + n * MINUTE for n in range(count - 100, count)]
 
 
 # Overlap and the breaker

@@ -16,7 +16,6 @@ from db.errors import ConflictError, NotAllowedError, NotFoundError, PortalNotAu
 from db.firing import fire_due_jobs
 from db.jobs import (
     JobCursor,
-    Schedule,
     count_jobs_by_status,
     create_job,
     delete_job,
@@ -48,6 +47,7 @@ from db.models import (
 )
 from db.results import get_result, list_results
 from db.runs import get_run, list_runs, request_run, request_stop
+from db.schedules import RunPolicy, Schedule
 from db.viewers import Viewer
 from recurrence import InvalidScheduleError
 from tests.factories import BOX, DAILY, EVERY_MINUTE, NOW, make_draft, make_job, make_run, make_viewer
@@ -82,7 +82,7 @@ def list_audit(engine: Engine) -> list[AuditEntry]:
 
 
 def test_created_job_waits_for_its_first_occurrence(engine: Engine, viewer: Viewer) -> None:
-    job = create(engine, viewer, DAILY, catch_up=CatchUp.ALL, overlap=Overlap.QUEUE, timeout_seconds=99)
+    job = create(engine, viewer, DAILY, policy=RunPolicy(CatchUp.ALL, Overlap.QUEUE), timeout_seconds=99)
     stored = read(engine, job.id)
     assert (stored.user_id, stored.status, stored.accounts_count, stored.version) == (viewer.user_id, "idle", 2, 1)
     assert (stored.is_scheduled, stored.next_run, stored.last_scheduled_run) == (True, NEXT_DAILY, None)
@@ -206,8 +206,7 @@ def test_edit_changes_what_is_given(engine: Engine, viewer: Viewer) -> None:
             portal_host="gas.example",
             authorised=True,
             timeout_seconds=5,
-            catch_up=CatchUp.NONE,
-            overlap=Overlap.QUEUE,
+            policy=RunPolicy(CatchUp.NONE, Overlap.QUEUE),
         )
     stored = read(engine, job.id)
     assert (stored.name, stored.login_url, stored.billing_url) == ("Gas", "https://gas.example/in", job.billing_url)

@@ -1,0 +1,270 @@
+"""The ledger: what a job's schedule expected in a period, compared with the rows that account for it.
+
+Expected is what the rules that were in force say, computed anew; found is what `import_runs` holds. They
+agree unless something was lost or doubled, which should never happen and is shown where it does.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from db.errors import PunctualError
+from db.jobs import get_job
+from db.models import Cause, Job, Run, RunStatus, RunTrigger, SchedulePeriod
+from db.outages import list_outages
+from db.schedule_periods import list_periods
+from db.viewers import Viewer
+from recurrence import InvalidScheduleError, count_occurrences, next_occurrence, parse_rule
+
+MAX_EXPECTED = 100_000
+MAX_SHOWN = 20
+TICK = timedelta(microseconds=1)
+
+
+class InvalidPeriodError(PunctualError):
+    """The ledger cannot be drawn up for this period."""
+
+
+class Account(StrEnum):
+    """What became of an expected occurrence."""
+
+    RAN = "ran"
+    LIVE = "live"
+    STOPPED = "stopped"
+    MISSED = "missed"
+    SKIPPED = "skipped"
+    DUE = "due"
+
+
+@dataclass(frozen=True)
+class LedgerGroup:
+    """Occurrences that fared alike, for the same cause."""
+
+    account: Account
+    cause: Cause | None
+    count: int
+    first: datetime
+    last: datetime
+    outages: Sequence[tuple[datetime, datetime]] = ()
+
+
+@dataclass(frozen=True)
+class UnexpectedRun:
+    """A scheduled row at an instant that no schedule in force has."""
+
+    run_id: int
+    scheduled_for: datetime
+    status: str
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """`expected` occurrences from `starts_at` (inclusive) to `ends_at` (exclusive), and what became of them.
+
+    `lost` and `unexpected` hold the first few; the counts are whole. `is_readable` is False when a schedule of
+    the period can no longer be read, so that nothing can be expected of it.
+    """
+
+    starts_at: datetime
+    ends_at: datetime
+    expected: int
+    groups: Sequence[LedgerGroup]
+    lost: Sequence[datetime]
+    lost_count: int
+    unexpected: Sequence[UnexpectedRun]
+    unexpected_count: int
+    is_readable: bool
+    known_since: datetime | None
+
+    @property
+    def accounted(self) -> int:
+        return self.expected - self.lost_count
+
+    @property
+    def balances(self) -> bool:
+        """Whether every expected occurrence left a row, and no other did."""
+        return not self.lost_count and not self.unexpected_count
+
+    def count(self, account: Account) -> int:
+        return sum(group.count for group in self.groups if group.account == account)
+
+
+class _Row(NamedTuple):
+    id: int
+    scheduled_for: datetime
+    scheduled_until: datetime | None
+    status: str
+    cause: str | None
+    started_at: datetime | None
+
+
+@dataclass
+class _Found:
+    """The rows of the period: those of one occurrence by its instant, those of several, and moves into it."""
+
+    single: dict[datetime, _Row] = field(default_factory=dict[datetime, _Row])
+    spans: list[_Row] = field(default_factory=list[_Row])
+    moved_to: set[datetime] = field(default_factory=set[datetime])
+
+    def row_at(self, at: datetime) -> _Row | None:
+        if at in self.single:
+            return self.single[at]
+        return next(
+            (r for r in self.spans if r.scheduled_until is not None and r.scheduled_for <= at <= r.scheduled_until),
+            None,
+        )
+
+
+def draw_up_ledger(
+    session: Session, viewer: Viewer, job_id: str, *, starts_at: datetime, ends_at: datetime, now: datetime
+) -> Ledger:
+    """The job's ledger from `starts_at` to `ends_at`, or to now if that is earlier.
+
+    Raises NotFoundError, and InvalidPeriodError for an empty period or one of more than 100,000 occurrences.
+    """
+    if ends_at <= starts_at:
+        raise InvalidPeriodError(f"the period ends at {ends_at.isoformat()}, not after it starts")
+    job = get_job(session, viewer, job_id)
+    until = min(ends_at - TICK, now)
+    periods = list_periods(session, job.id, starts_at, until)
+    found = _find_rows(session, job, starts_at, until)
+    book = _Book(job, found)
+    is_readable = True
+    for period in periods:
+        try:
+            expected = _expected(period, starts_at, until)
+        except InvalidScheduleError:
+            is_readable = False
+            continue
+        for at in expected:
+            book.account_for(at)
+    for at in sorted(found.moved_to):
+        if at not in book.seen and any(_covers(period, at) for period in periods):
+            book.account_for(at)
+    known_since = _known_since(session, job)
+    unexpected = [
+        UnexpectedRun(row.id, at, row.status)
+        for at, row in found.single.items()
+        if is_readable and known_since is not None and at > known_since and at not in book.seen
+    ]
+    return Ledger(
+        starts_at,
+        ends_at,
+        len(book.seen),
+        _group(book, list_outages(session, starts_at, until)),
+        book.lost[:MAX_SHOWN],
+        len(book.lost),
+        unexpected[:MAX_SHOWN],
+        len(unexpected),
+        is_readable,
+        known_since,
+    )
+
+
+class _Book:
+    """Expected occurrences, one after another, against what was found."""
+
+    def __init__(self, job: Job, found: _Found) -> None:
+        self._job = job
+        self._found = found
+        self.seen: set[datetime] = set()
+        self.lost: list[datetime] = []
+        self.accounts: dict[tuple[Account, Cause | None], list[datetime]] = {}
+
+    def account_for(self, at: datetime) -> None:
+        if at in self.seen:
+            return
+        self.seen.add(at)
+        row = self._found.row_at(at)
+        if row is not None:
+            key = _account_of(row)
+        elif self._is_still_to_fire(at):
+            key = (Account.DUE, None)
+        else:
+            self.lost.append(at)
+            return
+        self.accounts.setdefault(key, []).append(at)
+
+    def _is_still_to_fire(self, at: datetime) -> bool:
+        job = self._job
+        return job.is_scheduled and job.paused_at is None and job.next_run is not None and job.next_run <= at
+
+
+def _expected(period: SchedulePeriod, since: datetime, until: datetime) -> Iterator[datetime]:
+    """What the period's rule says, strictly after its start and up to its end. Raises InvalidScheduleError."""
+    rule = parse_rule(period.schedule_type, period.schedule_config, period.time_zone)
+    after = max(since - TICK, period.starts_at)
+    last = min(until, period.ends_at) if period.ends_at is not None else until
+    count = count_occurrences(rule, after, last) if last > after else 0
+    if count > MAX_EXPECTED:
+        raise InvalidPeriodError(
+            f"{count:,} occurrences are expected in this period; choose one of at most {MAX_EXPECTED:,}"
+        )
+
+    def walk() -> Iterator[datetime]:
+        at = next_occurrence(rule, after)
+        while at is not None and at <= last:
+            yield at
+            at = next_occurrence(rule, at)
+
+    return walk()
+
+
+def _find_rows(session: Session, job: Job, since: datetime, until: datetime) -> _Found:
+    mine = (Run.session_id == job.id, Run.trigger == RunTrigger.SCHEDULE)
+    found = _Found()
+    within = Run.scheduled_for.between(since, until)
+    reaches_in = (Run.scheduled_for < since) & (Run.scheduled_until >= since)
+    columns = (Run.id, Run.scheduled_for, Run.scheduled_until, Run.status, Run.cause, Run.started_at)
+    for values in session.execute(select(*columns).where(*mine, or_(within, reaches_in)).order_by(Run.scheduled_for)):
+        row = _Row(*values)
+        if row.scheduled_until is not None:
+            found.spans.append(row)
+        else:
+            found.single[row.scheduled_for] = row
+    moved = select(Run.moved_to).where(Run.session_id == job.id, Run.moved_to.between(since, until)).distinct()
+    found.moved_to = {at for at in session.scalars(moved) if at is not None}
+    return found
+
+
+def _account_of(row: _Row) -> tuple[Account, Cause | None]:
+    cause = Cause(row.cause) if row.cause else None
+    match row.status:
+        case RunStatus.MISSED:
+            return Account.MISSED, cause
+        case RunStatus.SKIPPED:
+            return Account.SKIPPED, cause
+        case RunStatus.QUEUED | RunStatus.RUNNING:
+            return Account.LIVE, None
+        case RunStatus.STOPPED if row.started_at is None:
+            return Account.STOPPED, None
+        case _:
+            return Account.RAN, None
+
+
+def _group(book: _Book, outages: Sequence[tuple[datetime, datetime]]) -> list[LedgerGroup]:
+    """The accounts in the order of `Account`, the largest cause first."""
+    order = list(Account)
+    groups: list[LedgerGroup] = []
+    for (account, cause), instants in book.accounts.items():
+        during: Counter[tuple[datetime, datetime]] = Counter()
+        if cause == Cause.OUTAGE:
+            during.update(span for at in instants for span in outages if span[0] <= at <= span[1])
+        groups.append(LedgerGroup(account, cause, len(instants), instants[0], instants[-1], sorted(during)))
+    return sorted(groups, key=lambda group: (order.index(group.account), -group.count))
+
+
+def _covers(period: SchedulePeriod, at: datetime) -> bool:
+    return period.starts_at < at and (period.ends_at is None or at <= period.ends_at)
+
+
+def _known_since(session: Session, job: Job) -> datetime | None:
+    return session.execute(
+        select(func.min(SchedulePeriod.starts_at)).where(SchedulePeriod.session_id == job.id)
+    ).scalar_one()

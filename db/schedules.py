@@ -1,0 +1,157 @@
+"""A job's schedule: put it in force, change it, pause and resume it, and how occurrences are treated.
+
+Callers hold the job's lock and know that the viewer may change it. No change makes anything run at once:
+what is due by the old schedule and was not fired is recorded as missed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db.calendars import load_calendars, require_calendars
+from db.firing import insert_planned_runs
+from db.models import CatchUp, Cause, Job, OnHoliday, Overlap
+from db.planning import plan_giving_up, rule_of
+from db.schedule_periods import begin_period, end_period
+from recurrence import Calendar, InvalidScheduleError, Rule, next_occurrence, next_on_ordinary_day, parse_rule
+
+MAX_CALENDARS = 10
+NEVER_FIRES = "this schedule never fires: no day and time fits it"
+TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a job runs by itself; see `recurrence.parse_rule`."""
+
+    schedule_type: str
+    schedule_config: Mapping[str, Any]
+    time_zone: str
+
+    @property
+    def rule(self) -> Rule:
+        """Raises recurrence.InvalidScheduleError."""
+        return parse_rule(self.schedule_type, self.schedule_config, self.time_zone)
+
+
+@dataclass(frozen=True)
+class RunPolicy:
+    """How the job treats occurrences that come late, collide with a run, or fall on a day off."""
+
+    catch_up: CatchUp = CatchUp.LATEST
+    overlap: Overlap = Overlap.SKIP
+    misfire_grace_seconds: int | None = None
+    calendar_ids: tuple[int, ...] = ()
+    on_holiday: OnHoliday = OnHoliday.SKIP
+
+
+DEFAULT_POLICY = RunPolicy()
+
+
+def policy_of(job: Job) -> RunPolicy:
+    """The job's policy as it stands."""
+    return RunPolicy(
+        CatchUp(job.catch_up),
+        Overlap(job.overlap),
+        job.misfire_grace_seconds,
+        tuple(job.calendar_ids),
+        OnHoliday(job.on_holiday),
+    )
+
+
+def schedule_of(job: Job) -> Schedule | None:
+    """The job's schedule, paused or not; None when it runs by hand only."""
+    if not job.is_scheduled or job.schedule_type is None:
+        return None
+    return Schedule(job.schedule_type, job.schedule_config or {}, job.time_zone)
+
+
+def apply_policy(session: Session, job: Job, policy: RunPolicy) -> None:
+    """Use the policy from the next occurrence on. Raises InvalidCalendarError, ConflictError."""
+    require_calendars(session, set(policy.calendar_ids) - set(job.calendar_ids or ()))
+    job.catch_up, job.overlap = policy.catch_up, policy.overlap
+    job.misfire_grace_seconds = policy.misfire_grace_seconds
+    job.calendar_ids = list(dict.fromkeys(policy.calendar_ids))
+    job.on_holiday = policy.on_holiday
+
+
+def set_schedule(session: Session, job: Job, schedule: Schedule | None, now: datetime) -> None:
+    """Give a stored job another schedule, or none; a paused job stays paused.
+
+    The next run is the first occurrence after now. Raises recurrence.InvalidScheduleError.
+    """
+    first = None if schedule is None else next_occurrence(schedule.rule, now)
+    if schedule is not None and first is None:
+        raise InvalidScheduleError(NEVER_FIRES)
+    _end(session, job, now, "the schedule was changed before a scheduler came to it")
+    job.is_scheduled = schedule is not None
+    job.next_run, job.moved_runs = first, []
+    if schedule is None:
+        job.paused_at = None
+        return
+    job.schedule_type = schedule.schedule_type
+    job.schedule_config = dict(schedule.schedule_config)
+    job.time_zone = schedule.time_zone
+    if job.paused_at is None:
+        begin_period(session, job, now)
+
+
+def pause_schedule(session: Session, job: Job, now: datetime) -> None:
+    """Expect nothing from now on."""
+    _end(session, job, now, "the schedule was paused before a scheduler came to it")
+    job.paused_at = now
+
+
+def resume_schedule(session: Session, job: Job, now: datetime) -> None:
+    """Expect the first occurrence after now. Raises recurrence.InvalidScheduleError."""
+    job.next_run, job.moved_runs = next_after_resuming(job, now)
+    if job.next_run is None:
+        raise InvalidScheduleError(NEVER_FIRES)
+    job.paused_at = None
+    begin_period(session, job, now)
+
+
+def next_after_resuming(job: Job, now: datetime) -> tuple[datetime | None, list[datetime]]:
+    """What a paused job would have as next run, and as runs that were moved off a day off before the pause."""
+    moved_runs = [at for at in job.moved_runs if at > now]
+    candidates = [at for at in (next_occurrence(rule_of(job), now), *moved_runs) if at is not None]
+    return min(candidates, default=None), moved_runs
+
+
+def list_next_runs(session: Session, jobs: Sequence[Job]) -> dict[str, datetime | None]:
+    """When each job runs next, days off left out; None for those that do not run by themselves.
+
+    `next_run` itself is the next occurrence to leave a row, be it only a skipped one.
+    """
+    calendars = load_calendars(session, {i for job in jobs for i in job.calendar_ids})
+    return {job.id: next_run_of(job, tuple(calendars[i] for i in job.calendar_ids if i in calendars)) for job in jobs}
+
+
+def next_run_of(job: Job, calendars: tuple[Calendar, ...]) -> datetime | None:
+    """The first of the job's coming runs that is on no day off; None while it is paused or runs by hand only."""
+    if not job.is_scheduled or job.paused_at is not None or job.next_run is None:
+        return None
+    if not calendars:
+        return job.next_run
+    try:
+        rule = rule_of(job)
+    except InvalidScheduleError:
+        return job.next_run
+    moves = job.on_holiday == OnHoliday.MOVE
+    return next_on_ordinary_day(rule, job.next_run - TICK, calendars, moves=moves, pending=job.moved_runs)
+
+
+def _end(session: Session, job: Job, now: datetime, reason: str) -> None:
+    """Close the period in force, if there is one, with a row for what was due and will not be fired."""
+    if not job.is_scheduled or job.paused_at is not None:
+        return
+    try:
+        rows = plan_giving_up(job, now, Cause.EDITED, reason)
+    except InvalidScheduleError:
+        rows = []
+    if rows:
+        insert_planned_runs(session, rows, now)
+    end_period(session, job.id, now)

@@ -1,0 +1,130 @@
+"""What an edit of a schedule changes in the near future, told before it is saved.
+
+Compares instants only: pairs those that read as one run at another time, and counts the rest.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from recurrence.occurrences import occurrences
+from recurrence.rules import Rule
+
+HORIZON = timedelta(days=30)
+MAX_COMPARED = 500
+# A week further on is the next run of a weekly schedule, not the same one moved.
+MOVES_LESS_THAN = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One run at another time; aware UTC."""
+
+    before: datetime
+    after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """The difference of two schedules up to and including `until`; all instants aware UTC, in order."""
+
+    appears: tuple[datetime, ...]
+    disappears: tuple[datetime, ...]
+    moved: tuple[Moved, ...]
+    unchanged: int
+    until: datetime
+    is_cut: bool  # `until` is nearer than asked: there were too many runs
+
+
+def compare_schedules(
+    before: Rule | None,
+    after: Rule | None,
+    now: datetime,
+    *,
+    horizon: timedelta = HORIZON,
+    limit: int = MAX_COMPARED,
+) -> Impact:
+    """What changes strictly after `now` (aware) when `after` takes the place of `before`.
+
+    None is no schedule: paused, or run by hand. With more than `limit` runs in either, the comparison ends at
+    the earlier of their `limit`-th runs. Raises ValueError when `now` is naive.
+    """
+    if now.utcoffset() is None:
+        raise ValueError(f"now {now.isoformat()} is naive: allowed a datetime with a time zone")
+    until = now.astimezone(UTC) + horizon
+    old, new = (_instants(rule, now, until, limit + 1) for rule in (before, after))
+    cuts = [instants[limit - 1] for instants in (old, new) if len(instants) > limit]
+    until = min([until, *cuts])
+    rule = after or before
+    return compare_instants(
+        [at for at in old if at <= until],
+        [at for at in new if at <= until],
+        rule.time_zone if rule else "UTC",
+        until,
+        is_cut=bool(cuts),
+    )
+
+
+def compare_instants(
+    before: Sequence[datetime], after: Sequence[datetime], time_zone: str, until: datetime, is_cut: bool
+) -> Impact:
+    """What changes when the instants `after` take the place of `before`; both distinct and none beyond `until`.
+
+    All aware UTC. An instant in both is unchanged. Of the others, the k-th of a date moves to the k-th of that date in
+    `time_zone`; if as many are left over on both sides, they move in order, unless one would move by a week.
+    """
+    kept = set(before) & set(after)
+    old = [at for at in sorted(before) if at not in kept]
+    new = [at for at in sorted(after) if at not in kept]
+    moved = _paired_by_date(old, new, ZoneInfo(time_zone))
+    old, new = _without(old, [move.before for move in moved]), _without(new, [move.after for move in moved])
+    in_order = [Moved(*pair) for pair in zip(old, new, strict=False)]
+    if len(old) == len(new) and all(abs(move.after - move.before) < MOVES_LESS_THAN for move in in_order):
+        moved, old, new = moved + in_order, [], []
+    moved.sort(key=lambda move: move.before)
+    return Impact(tuple(new), tuple(old), tuple(moved), len(kept), until, is_cut)
+
+
+def summarise(impact: Impact, horizon: timedelta = HORIZON) -> str:
+    """One sentence for a person: "4 runs move, 2 appear, 1 disappears in the next 30 days".
+
+    `horizon`, in whole days, is the one that was compared. A cut comparison tells how far it went instead.
+    """
+    counts = {"move": len(impact.moved), "appear": len(impact.appears), "disappear": len(impact.disappears)}
+    changes = [f"{count} {verb}{'s' if count == 1 else ''}" for verb, count in counts.items() if count]
+    words = ", ".join(changes).replace(" ", " run " if changes and changes[0].startswith("1 ") else " runs ", 1)
+    return f"{words or 'nothing changes'} {_extent(impact, horizon)}"
+
+
+def _extent(impact: Impact, horizon: timedelta) -> str:
+    if impact.is_cut:
+        until = impact.until
+        return f"until {until:%a} {until.day} {until:%b, %H:%M} UTC (too many runs to compare further)"
+    return "in the next day" if horizon.days == 1 else f"in the next {horizon.days} days"
+
+
+def _instants(rule: Rule | None, now: datetime, until: datetime, limit: int) -> list[datetime]:
+    return [occurrence.at for occurrence in occurrences(rule, now, until, limit)] if rule else []
+
+
+def _paired_by_date(old: list[datetime], new: list[datetime], zone: ZoneInfo) -> list[Moved]:
+    new_by_date = _by_date(new, zone)
+    return [
+        Moved(*pair)
+        for day, old_ones in _by_date(old, zone).items()
+        for pair in zip(old_ones, new_by_date.get(day, []), strict=False)
+    ]
+
+
+def _by_date(instants: list[datetime], zone: ZoneInfo) -> dict[date, list[datetime]]:
+    found: defaultdict[date, list[datetime]] = defaultdict(list)
+    for at in instants:
+        found[at.astimezone(zone).date()].append(at)
+    return found
+
+
+def _without(instants: list[datetime], taken: list[datetime]) -> list[datetime]:
+    gone = set(taken)
+    return [at for at in instants if at not in gone]
