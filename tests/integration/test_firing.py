@@ -14,6 +14,7 @@ from sqlalchemy import select as sql_select
 from db.engine import transaction
 from db.firing import BATCH_SIZE, FirePass, fire_due_jobs, get_earliest_next_run
 from db.models import AuditEntry, CatchUp, Job, JobStatus, Overlap, Run, RunStatus, RunTrigger
+from db.planning import MAX_SINGLE_ROWS, find_due
 from db.schedules import Schedule
 from recurrence import occurrences, parse_rule
 from tests.factories import DAILY, EVERY_MINUTE, NOW, make_job, make_portal, make_run, make_viewer
