@@ -84,7 +84,7 @@ def update_calendar(
     if expected_version is not None and calendar.version != expected_version:
         raise ConflictError("this calendar was changed meanwhile; reload it and make your change again")
     _check(draft)
-    before = _audited(_draft_of(calendar, list_days(session, calendar_id)))
+    before = _audited(draft_of(calendar, list_days(session, calendar_id)))
     calendar.updated_at = now
     calendar.version += 1
     _fill(session, calendar, draft)
@@ -163,7 +163,7 @@ def load_calendars(session: Session, calendar_ids: Collection[int]) -> dict[int,
     for row in session.scalars(select(CalendarDay).where(CalendarDay.calendar_id.in_(calendar_ids))):
         days.setdefault(row.calendar_id, []).append(DayOff(row.starts_on, row.ends_on, row.name))
     return {
-        calendar.id: _as_recurrence(_draft_of(calendar, days.get(calendar.id, ())))
+        calendar.id: _as_recurrence(draft_of(calendar, days.get(calendar.id, ())))
         for calendar in session.scalars(select(Calendar).where(Calendar.id.in_(calendar_ids)))
     }
 
@@ -184,7 +184,8 @@ def days_off_of(draft: CalendarDraft, first: date, last: date) -> list[DayOff]:
     return sorted(days, key=lambda day: (day.starts_on, day.ends_on, day.name))
 
 
-def _draft_of(calendar: Calendar, days: Sequence[DayOff]) -> CalendarDraft:
+def draft_of(calendar: Calendar, days: Sequence[DayOff]) -> CalendarDraft:
+    """What the calendar holds, to be shown or changed."""
     return CalendarDraft(
         calendar.name,
         tuple(days),

@@ -8,20 +8,26 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from db.accounts import list_accounts_needing_attention
+from db.calendars import load_calendars, load_calendars_of
 from db.engine import transaction
 from db.errors import NotFoundError
 from db.jobs import get_job
 from db.models import Account, Job, Run
 from db.runs import get_run, list_runs
+from db.schedules import next_run_of, policy_of
 from db.viewers import Viewer
+from recurrence import Calendar
 from ui.current_user import require_role
 from ui.job_actions import LIVE, render_actions, render_waiting
+from ui.ledger_view import render_ledger
 from ui.moments import both
 from ui.outcomes import JOB_LOOKS, job_state, render_look
 from ui.paging import render_paging
 from ui.plain_text import code, plain
+from ui.policy_editor import describe_policy
 from ui.runs_table import render_runs_table, runs_frame
 from ui.schedule_editor import describe_job_schedule
+from ui.schedule_preview import render_upcoming
 from ui.shell import is_phone, set_tab_title, viewer_zone
 
 RUNS_SHOWN = 20
@@ -29,12 +35,20 @@ RUNS_SHOWN = 20
 
 @dataclass(frozen=True)
 class JobView:
-    """What the page shows."""
+    """What the top of the page shows."""
 
     job: Job
+    next_run: datetime | None
+    calendar_names: dict[int, str]
+    waiting: Sequence[Account]
+
+
+@dataclass(frozen=True)
+class RunsPage:
+    """One page of the history."""
+
     runs: Sequence[Run]
     older_before: int | None
-    waiting: Sequence[Account]
 
 
 def main() -> None:
@@ -50,30 +64,60 @@ def main() -> None:
     set_tab_title(job.name)
     with st.container(key="back"):
         st.page_link("pages/jobs.py", label="Jobs", icon=":material/arrow_back:")
-    render_job(viewer, job.id, viewer_zone(viewer))
+    zone = viewer_zone(viewer)
+    render_head(viewer, job.id, zone)
+    runs, coming_up, ledger = st.tabs(["Runs", "Coming up", "Ledger"])
+    with runs:
+        render_history(viewer, job.id, zone)
+    with coming_up:
+        render_coming_up(viewer, job.id, zone)
+    with ledger:
+        render_ledger(viewer, job.id, zone)
 
 
 @st.fragment(run_every=2)
-def render_job(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
-    """Everything about the job, kept up to date."""
+def render_head(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
+    """What the job is and does now, kept up to date."""
     try:
         view = load_job(viewer, job_id)
     except NotFoundError:
         st.info("This job was deleted.", icon=":material/delete:")
         return
-    now = datetime.now(UTC)
     render_title(viewer, view.job, zone)
     message = st.session_state.pop("job-message", None)
     if message:
         st.toast(message)
-    render_facts(view.job, zone, now)
+    render_facts(view, zone, datetime.now(UTC))
     if view.job.accounts_count == 0:
         st.warning(
             "This job has no accounts yet, so it cannot run. Upload its accounts CSV.", icon=":material/group_off:"
         )
     render_waiting(viewer, view.job, view.waiting)
-    st.subheader("Runs")
-    render_runs(view, zone, now)
+
+
+@st.fragment(run_every=2)
+def render_history(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
+    """The job's runs, kept up to date."""
+    try:
+        page = load_runs(viewer, job_id)
+    except NotFoundError:
+        return  # the head says that the job was deleted
+    render_runs(job_id, page, zone, datetime.now(UTC))
+
+
+@st.fragment(run_every=60)
+def render_coming_up(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
+    """What the schedule will do next: runs, days off, clock changes."""
+    try:
+        job, calendars = load_plan(viewer, job_id)
+    except NotFoundError:
+        return
+    if not job.is_scheduled:
+        st.caption("This job has no schedule: it runs when somebody presses Run now, or through the API.")
+        return
+    if job.paused_at is not None:
+        st.caption("Paused: nothing runs by itself. This is what the schedule would do.")
+    render_upcoming(job, calendars, zone, datetime.now(UTC))
 
 
 def render_title(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
@@ -87,9 +131,10 @@ def render_title(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
                 render_actions(viewer, job, zone)
 
 
-def render_facts(job: Job, zone: ZoneInfo, now: datetime) -> None:
+def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     """The schedule, the portal and the numbers."""
-    next_run = "Paused" if job.paused_at is not None else both(job.next_run, zone, now)
+    job = view.job
+    next_run = "Paused" if job.paused_at is not None else both(view.next_run, zone, now)
     looks_at = job.status if job.status in LIVE else job.last_outcome
     last_outcome = JOB_LOOKS[looks_at].label if looks_at else ""
     facts = [
@@ -103,20 +148,23 @@ def render_facts(job: Job, zone: ZoneInfo, now: datetime) -> None:
                 st.caption(label)
                 st.markdown(f"**{value}**")
                 st.caption(plain(note) or "–")
+    treatment = describe_policy(policy_of(job), view.calendar_names)
+    if job.is_scheduled and treatment:
+        st.caption(f":material/tune: {treatment[:1].upper()}{treatment[1:]}")
     st.caption(f"Signs in at {code(job.login_url)} and reads bills at {code(job.billing_url)}")
 
 
-def render_runs(view: JobView, zone: ZoneInfo, now: datetime) -> None:
+def render_runs(job_id: str, page: RunsPage, zone: ZoneInfo, now: datetime) -> None:
     """The job's runs, newest first, a page at a time."""
-    if not view.runs:
+    if not page.runs:
         st.caption("No runs yet.")
         return
-    key = f"runs-{view.job.id}-{view.runs[0].id}-{view.runs[-1].id}"
-    chosen = render_runs_table(view.runs, runs_frame(view.runs, zone, now), phone=is_phone(), key=key)
+    key = f"runs-{job_id}-{page.runs[0].id}-{page.runs[-1].id}"
+    chosen = render_runs_table(page.runs, runs_frame(page.runs, zone, now), phone=is_phone(), key=key)
     if chosen is not None:
         st.switch_page("pages/run.py", query_params={"id": str(chosen.id)})
-    trail: list[int] = st.session_state.setdefault(f"runs-trail-{view.job.id}", [])
-    render_paging(trail, view.older_before, "runs")
+    trail: list[int] = st.session_state.setdefault(f"runs-trail-{job_id}", [])
+    render_paging(trail, page.older_before, "runs")
 
 
 def load_head(viewer: Viewer, address_id: str) -> Job:
@@ -131,12 +179,27 @@ def load_head(viewer: Viewer, address_id: str) -> Job:
 
 
 def load_job(viewer: Viewer, job_id: str) -> JobView:
-    """The job with a page of its runs and its accounts that need attention. Raises NotFoundError."""
-    trail: list[int] = st.session_state.get(f"runs-trail-{job_id}", [])
+    """The job, when it runs next, and its accounts that need attention. Raises NotFoundError."""
     with transaction() as session:
         job = get_job(session, viewer, job_id)
-        runs, older = list_runs(session, viewer, job_id, before_id=trail[-1] if trail else None, limit=RUNS_SHOWN)
-        return JobView(job, runs, older, list_accounts_needing_attention(session, job, limit=50))
+        calendars = load_calendars(session, job.calendar_ids)
+        names = {calendar_id: calendar.name for calendar_id, calendar in calendars.items()}
+        next_run = next_run_of(job, tuple(calendars[i] for i in job.calendar_ids if i in calendars))
+        return JobView(job, next_run, names, list_accounts_needing_attention(session, job, limit=50))
+
+
+def load_runs(viewer: Viewer, job_id: str) -> RunsPage:
+    """A page of the job's runs. Raises NotFoundError."""
+    trail: list[int] = st.session_state.get(f"runs-trail-{job_id}", [])
+    with transaction() as session:
+        return RunsPage(*list_runs(session, viewer, job_id, before_id=trail[-1] if trail else None, limit=RUNS_SHOWN))
+
+
+def load_plan(viewer: Viewer, job_id: str) -> tuple[Job, tuple[Calendar, ...]]:
+    """The job with the calendars that it keeps. Raises NotFoundError."""
+    with transaction() as session:
+        job = get_job(session, viewer, job_id)
+        return job, load_calendars_of(session, job)
 
 
 main()

@@ -10,7 +10,9 @@ import streamlit as st
 from db.engine import transaction
 from db.jobs import JobCursor, count_jobs_by_status, list_jobs, list_owner_names
 from db.models import Job, JobStatus
+from db.schedules import list_next_runs
 from db.viewers import Viewer
+from ui.bulk_actions import render_bulk_actions
 from ui.current_user import require_role
 from ui.demo_job import create_demo_job
 from ui.jobs_table import jobs_frame, render_jobs_table
@@ -28,6 +30,7 @@ class JobsPage:
     jobs: Sequence[Job]
     next_cursor: JobCursor | None
     owners: dict[str, str]
+    next_runs: dict[str, datetime | None]
 
 
 def main() -> None:
@@ -79,11 +82,17 @@ def render_table(viewer: Viewer, zone: ZoneInfo, q: str, status: str | None) -> 
     if not page.jobs:
         st.info("No job matches. Change the search or the status.", icon=":material/search_off:")
         return
-    frame = jobs_frame(page.jobs, zone, datetime.now(UTC), page.owners)
+    message = st.session_state.pop("jobs-message", None)
+    if message:
+        st.toast(message)
+    frame = jobs_frame(page.jobs, zone, datetime.now(UTC), page.owners, page.next_runs)
     key = f"jobs-{hash(tuple(job.id for job in page.jobs))}"
-    chosen = render_jobs_table(page.jobs, frame, phone=is_phone(), key=key)
-    if chosen is not None:
-        st.switch_page("pages/job.py", query_params={"id": chosen.id})
+    actions = st.container()
+    pick = render_jobs_table(page.jobs, frame, phone=is_phone(), selects=viewer.may_write, key=key)
+    if pick.opened is not None:
+        st.switch_page("pages/job.py", query_params={"id": pick.opened.id})
+    with actions:
+        render_bulk_actions(viewer, pick.selected, zone)
     render_paging(trail, page.next_cursor, "jobs")
 
 
@@ -118,7 +127,7 @@ def load_jobs(viewer: Viewer, q: str, status: str | None, cursor: JobCursor | No
         jobs, next_cursor = list_jobs(session, viewer, q=q, status=status, cursor=cursor)
         shows_owners = viewer.is_admin and any(job.user_id != viewer.user_id for job in jobs)
         owners = list_owner_names(session, {job.user_id for job in jobs}) if shows_owners else {}
-    return JobsPage(jobs, next_cursor, owners)
+        return JobsPage(jobs, next_cursor, owners, list_next_runs(session, jobs))
 
 
 main()

@@ -50,14 +50,21 @@ def main() -> None:
         authorised = render_authorisation(login_url, "new")
     with st.container(border=True):
         st.subheader("Schedule")
-        schedule, schedule_problem = render_schedule_editor("new", viewer_zone(viewer))
+        choice = render_schedule_editor("new", viewer_zone(viewer))
     refusal = st.container()
     if not st.button("Create job", type="primary", icon=":material/check:"):
         return
     try:
-        draft = draft_job(name=name, login_url=login_url, billing_url=billing_url, csv=data, schedule=schedule)
-        if schedule_problem is not None:
-            raise InvalidJobError({"schedule": schedule_problem})
+        draft = draft_job(
+            name=name,
+            login_url=login_url,
+            billing_url=billing_url,
+            csv=data,
+            schedule=choice.schedule,
+            policy=choice.policy,
+        )
+        if choice.problem is not None:
+            raise InvalidJobError({"schedule": choice.problem})
         job_id = store(viewer, draft, authorised)
     except InvalidJobError as error:
         lines = [f"- **{FIELD_NAMES.get(f, f)}**: {plain(error.fields[f])}" for f in in_form_order(error.fields)]

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from db.accounts import clear_attention, list_accounts
 from db.engine import transaction
 from db.errors import PunctualError
-from db.jobs import get_job, lock_job, pause_job, resume_job
+from db.jobs import get_job, lock_job, pause_job
 from db.models import Account, Job, JobStatus, RunTrigger
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
-from ui.job_dialogs import confirm_delete, edit_job, replace_accounts
+from ui.job_dialogs import confirm_delete, confirm_resume, edit_job, replace_accounts
 
 LIVE = (JobStatus.QUEUED, JobStatus.RUNNING)
 
@@ -47,9 +47,8 @@ def render_actions(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
     if job.is_scheduled and job.paused_at is None:
         done = "Paused: nothing runs by itself until you resume it."
         st.button("Pause", icon=":material/pause:", key="job-pause", **on_click(pause_job, done))
-    elif job.is_scheduled:
-        done = "Resumed: nothing runs before the next occurrence."
-        st.button("Resume", icon=":material/resume:", key="job-resume", **on_click(resume_job, done))
+    elif job.is_scheduled and st.button("Resume", icon=":material/resume:", key="job-resume"):
+        confirm_resume(viewer, job, zone)
     if st.button("Edit", icon=":material/edit:", key="job-edit"):
         edit_job(viewer, job, zone, load_extra_columns(viewer, job.id))
     if st.button("Accounts", icon=":material/upload:", key="job-accounts", help="Replace the accounts CSV"):

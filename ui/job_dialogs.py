@@ -9,9 +9,10 @@ import streamlit as st
 from db.encryption import open_secret_box
 from db.engine import transaction
 from db.errors import PortalNotAuthorisedError, PunctualError
-from db.jobs import delete_job, get_job, update_accounts, update_job, update_schedule
+from db.jobs import delete_job, get_job, resume_job, update_accounts, update_job, update_schedule
 from db.models import Job
-from db.schedules import Schedule
+from db.schedule_impact import preview_change, preview_resume
+from db.schedules import Schedule, policy_of, schedule_of
 from db.viewers import Viewer
 from portal_import.job_draft import check_job_urls, check_name, new_accounts
 from portal_import.url_templates import portal_host
@@ -19,8 +20,9 @@ from recurrence import InvalidScheduleError
 from settings import get_settings
 from ui.accounts_upload import render_accounts_upload
 from ui.authorisation import CONFIRM, host_of, render_authorisation
+from ui.impact_view import render_impact
 from ui.plain_text import plain
-from ui.schedule_editor import render_schedule_editor
+from ui.schedule_editor import ScheduleChoice, render_schedule_editor
 
 
 @st.dialog("Edit job", width="large")
@@ -32,17 +34,21 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
     billing_url = st.text_input("Billing URL", value=job.billing_url, key=f"{key}-billing")
     moved = host_of(login_url) not in ("", portal_host(job.login_url))
     authorised = render_authorisation(login_url, key) if moved else False
-    schedule, problem = render_schedule_editor(key, zone, job)
+    choice = render_schedule_editor(
+        key, zone, schedule=_last_schedule(job), policy=policy_of(job), is_scheduled=job.is_scheduled
+    )
+    if choice.problem is None:
+        render_change(job, choice, zone)
     if not st.button("Save changes", type="primary", key=f"{key}-save"):
         return
     problems = check_name(name.strip()) | check_job_urls(login_url, billing_url, columns)
-    if problem is not None:
-        problems["schedule"] = problem
+    if choice.problem is not None:
+        problems["schedule"] = choice.problem
     if problems:
         st.error(_refusal("Not saved", problems), icon=":material/error:")
         return
     try:
-        _save(viewer, job, name.strip(), login_url.strip(), billing_url.strip(), schedule, authorised)
+        _save(viewer, job, name.strip(), login_url.strip(), billing_url.strip(), choice, authorised)
     except PortalNotAuthorisedError:
         st.error(f"Not saved. {CONFIRM}", icon=":material/error:")
         return
@@ -50,6 +56,45 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
         st.error(f"Not saved: {plain(str(error))}", icon=":material/error:")
         return
     st.rerun()
+
+
+def render_change(job: Job, choice: ScheduleChoice, zone: ZoneInfo) -> None:
+    """What saving would do to the coming runs; nothing is shown while nothing about them is changed."""
+    if choice.schedule == schedule_of(job) and choice.policy == policy_of(job):
+        return
+    now = datetime.now(UTC)
+    try:
+        with transaction() as session:
+            change = preview_change(session, job, choice.schedule, choice.policy, now)
+    except InvalidScheduleError as error:
+        st.error(plain(str(error)), icon=":material/event_busy:")
+        return
+    render_impact(change, zone, now, is_paused=job.paused_at is not None and choice.schedule is not None)
+
+
+@st.dialog("Resume job")
+def confirm_resume(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
+    """Says what resuming will do, and does it."""
+    now = datetime.now(UTC)
+    try:
+        with transaction() as session:
+            change = preview_resume(session, job, now)
+    except InvalidScheduleError as error:
+        st.error(f"This job cannot be resumed: {plain(str(error))}. Edit its schedule first.", icon=":material/error:")
+        return
+    render_impact(change, zone, now)
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button("Leave it paused", key="resume-cancel"):
+            st.rerun()
+        if st.button("Resume job", type="primary", icon=":material/resume:", key="resume-confirm"):
+            try:
+                with transaction() as session:
+                    resume_job(session, viewer, job.id, now=datetime.now(UTC))
+            except (PunctualError, InvalidScheduleError) as error:
+                st.error(f"Not resumed: {plain(str(error))}", icon=":material/error:")
+                return
+            st.session_state["job-message"] = "Resumed: nothing runs before the next occurrence."
+            st.rerun()
 
 
 @st.dialog("Replace accounts", width="large")
@@ -107,7 +152,7 @@ def _save(
     name: str,
     login_url: str,
     billing_url: str,
-    schedule: Schedule | None,
+    choice: ScheduleChoice,
     authorised: bool,
 ) -> None:
     now = datetime.now(UTC)
@@ -123,14 +168,16 @@ def _save(
             login_url=login_url,
             billing_url=billing_url,
             portal_host=host if host != portal_host(current.login_url) else None,
+            policy=choice.policy,
             expected_version=job.version,
             authorised=authorised,
         )
-        if schedule != _stored_schedule(job):
-            update_schedule(session, viewer, job.id, schedule, now=now)
+        if choice.schedule != schedule_of(job):
+            update_schedule(session, viewer, job.id, choice.schedule, now=now)
 
 
-def _stored_schedule(job: Job) -> Schedule | None:
-    if not job.is_scheduled or job.schedule_type is None:
+def _last_schedule(job: Job) -> Schedule | None:
+    """The job's schedule, also one that is switched off."""
+    if job.schedule_type is None or job.schedule_config is None:
         return None
-    return Schedule(job.schedule_type, job.schedule_config or {}, job.time_zone)
+    return Schedule(job.schedule_type, job.schedule_config, job.time_zone)

@@ -1,6 +1,7 @@
 """The schedule table: jobs as a pandas frame, and as people see it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +18,21 @@ NAME_WIDTH = 200
 PHONE_COLUMNS = ("name", "status", "next_in")
 
 
-def jobs_frame(jobs: Sequence[Job], zone: ZoneInfo, now: datetime, owners: dict[str, str]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Pick:
+    """What a person did in the table: the job whose name was pressed, and the rows that are ticked."""
+
+    opened: Job | None
+    selected: Sequence[Job] = ()
+
+
+def jobs_frame(
+    jobs: Sequence[Job],
+    zone: ZoneInfo,
+    now: datetime,
+    owners: dict[str, str],
+    next_runs: dict[str, datetime | None],
+) -> pd.DataFrame:
     """One row a job, in the order given. Times are words in the zone; `owner` only where owners are known."""
     rows: list[dict[str, Any]] = []
     for job in jobs:
@@ -26,8 +41,8 @@ def jobs_frame(jobs: Sequence[Job], zone: ZoneInfo, now: datetime, owners: dict[
             "badge": "📅" if job.is_scheduled else "",
             "status": [job_state(job).pill],
             "schedule": describe_job_schedule(job, viewer_zone=zone),
-            "next_run": _next_run(job, zone, now),
-            "next_in": relative(job.next_run, now) if job.next_run and job.paused_at is None else "–",
+            "next_run": _next_run(job, next_runs.get(job.id), zone, now),
+            "next_in": relative(at, now) if (at := next_runs.get(job.id)) is not None else "–",
             "last_run": both(job.last_run_at, zone, now),
             "last_outcome": [RUN_LOOKS[job.last_outcome].pill] if job.last_outcome else [],
             "accounts": job.accounts_count,
@@ -38,14 +53,19 @@ def jobs_frame(jobs: Sequence[Job], zone: ZoneInfo, now: datetime, owners: dict[
     return pd.DataFrame(rows)
 
 
-def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, key: str) -> Job | None:
-    """The table; returns the job whose name was pressed."""
+def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, selects: bool, key: str) -> Pick:
+    """The table; rows can be ticked where there is room for it and somebody may act on them.
+
+    `key` must name the jobs shown: ticks are positions.
+    """
     order = PHONE_COLUMNS if phone else tuple(c for c in frame.columns if c != "next_in")
     column = st.column_config
     pressed = f"{key}-open"
-    st.dataframe(
+    options: dict[str, Any] = {"on_select": "rerun", "selection_mode": "multi-row"} if selects and not phone else {}
+    state = st.dataframe(
         frame,
         key=key,
+        **options,
         hide_index=True,
         height="content",
         row_height=40,
@@ -72,10 +92,12 @@ def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, 
         },
     )
     click = st.session_state.get(pressed)
-    return jobs[click.row] if click is not None and click.row < len(jobs) else None
+    opened = jobs[click.row] if click is not None and click.row < len(jobs) else None
+    rows = state["selection"]["rows"] if options else []
+    return Pick(opened, [jobs[row] for row in rows if row < len(jobs)])
 
 
-def _next_run(job: Job, zone: ZoneInfo, now: datetime) -> str:
+def _next_run(job: Job, at: datetime | None, zone: ZoneInfo, now: datetime) -> str:
     if job.is_scheduled and job.paused_at is not None:
         return "Paused"
-    return both(job.next_run, zone, now) if job.is_scheduled else "–"
+    return both(at, zone, now) if job.is_scheduled else "–"

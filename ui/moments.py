@@ -21,6 +21,11 @@ def exact(at: datetime, zone: ZoneInfo, now: datetime) -> str:
     return f"{local:%a} {local.day} {local:%b}{year}, {local:%H:%M}"
 
 
+def clock_offset(local: datetime) -> str:
+    """The offset from UTC at an aware moment, as "+05:30"."""
+    return local.isoformat()[-6:] if local.utcoffset() else "+00:00"
+
+
 def relative(at: datetime, now: datetime) -> str:
     """How far away, in the largest unit that fits: "in 5 h", "3 min ago", "now"."""
     seconds = (at - now).total_seconds()

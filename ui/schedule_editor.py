@@ -1,18 +1,22 @@
 """The schedule part of a form: what was chosen, in words and as the next runs, while it is being chosen."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
-from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import streamlit as st
 
+from db.calendars import load_calendars
+from db.engine import transaction
 from db.models import Job, ScheduleType
-from db.schedules import Schedule
-from recurrence import InvalidScheduleError, Rule, describe, occurrences, parse_rule, time_zones
-from ui.moments import relative
+from db.planning import rule_of
+from db.schedules import DEFAULT_POLICY, RunPolicy, Schedule
+from recurrence import InvalidScheduleError, describe, time_zones
 from ui.plain_text import plain
+from ui.policy_editor import render_policy_editor
+from ui.schedule_preview import render_preview
 
 TYPE_LABELS = {
     ScheduleType.WEEKLY: "Weekly",
@@ -22,44 +26,68 @@ TYPE_LABELS = {
 }
 WEEKDAYS = {1: "Mon", 2: "Tue", 3: "Wed", 4: "Thu", 5: "Fri", 6: "Sat", 0: "Sun"}
 MONTH_DAYS: list[int | str] = [*range(1, 32), "last"]
-PREVIEWED = 5
 NEVER_FIRES = "This schedule never fires: no day and time fits it."
 
 
-def render_schedule_editor(key: str, zone: ZoneInfo, job: Job | None = None) -> tuple[Schedule | None, str | None]:
-    """The controls and their preview; returns the schedule (None: run by hand only) and what is wrong with it."""
-    has_schedule = job is not None and job.is_scheduled
-    is_scheduled = st.toggle(
-        "Schedule this job to run automatically", value=has_schedule or job is None, key=f"{key}-is-scheduled"
-    )
-    if not is_scheduled:
+@dataclass(frozen=True)
+class ScheduleChoice:
+    """What the form holds: no schedule means by hand only; `problem` is what is wrong with it."""
+
+    schedule: Schedule | None
+    policy: RunPolicy
+    problem: str | None = None
+
+
+def render_schedule_editor(
+    key: str,
+    zone: ZoneInfo,
+    *,
+    schedule: Schedule | None = None,
+    policy: RunPolicy | None = DEFAULT_POLICY,
+    is_scheduled: bool = True,
+) -> ScheduleChoice:
+    """The controls with their preview, holding at first what is given.
+
+    Without a policy, only the schedule is asked for.
+    """
+    kept = policy or DEFAULT_POLICY
+    if policy is not None and not st.toggle(
+        "Schedule this job to run automatically", value=is_scheduled, key=f"{key}-is-scheduled"
+    ):
         st.caption("The job runs only when somebody presses Run now, or through the API.")
-        return None, None
-    stored = dict(job.schedule_config or {}) if job is not None and has_schedule else {}
-    stored_type = ScheduleType(job.schedule_type) if job is not None and job.schedule_type else ScheduleType.WEEKLY
-    controls, preview = st.columns([3, 2], gap="medium")
+        return ScheduleChoice(None, kept)
+    controls, preview = st.columns([4, 5], gap="medium")
     with controls:
-        chosen = st.segmented_control(
-            "Repeats",
-            list(TYPE_LABELS),
-            default=stored_type,
-            required=True,
-            format_func=lambda t: TYPE_LABELS[t],
-            key=f"{key}-type",
-        )
-        config = _render_config(key, chosen, stored if chosen == stored_type else {})
-        default_zone = job.time_zone if job is not None and has_schedule else zone.key
-        zones = time_zones()
-        time_zone = st.selectbox(
-            "Time zone",
-            zones,
-            index=zones.index(default_zone) if default_zone in zones else zones.index("UTC"),
-            key=f"{key}-zone",
-            help="Runs keep this wall-clock time through daylight-saving changes.",
-        )
-    schedule = Schedule(chosen, config, time_zone)
+        chosen = _render_schedule(key, zone, schedule)
+    if policy is not None:
+        kept = render_policy_editor(key, policy)
     with preview:
-        return schedule, _render_preview(schedule, zone)
+        return ScheduleChoice(chosen, kept, _render_preview(chosen, kept, zone))
+
+
+def _render_schedule(key: str, zone: ZoneInfo, stored: Schedule | None) -> Schedule:
+    stored_type = ScheduleType(stored.schedule_type) if stored is not None else ScheduleType.WEEKLY
+    chosen = st.segmented_control(
+        "Repeats",
+        list(TYPE_LABELS),
+        default=stored_type,
+        required=True,
+        format_func=lambda t: TYPE_LABELS[t],
+        key=f"{key}-type",
+    )
+    config = _render_config(key, chosen, stored.schedule_config if stored is not None and chosen == stored_type else {})
+    zones = time_zones()
+    default_zone = stored.time_zone if stored is not None else zone.key
+    if default_zone not in zones:
+        zones = [default_zone, *zones]  # an alias that the job came with is kept until another is chosen
+    time_zone = st.selectbox(
+        "Time zone",
+        zones,
+        index=zones.index(default_zone),
+        key=f"{key}-zone",
+        help="Runs keep this wall-clock time through daylight-saving changes.",
+    )
+    return Schedule(chosen, config, time_zone)
 
 
 def describe_job_schedule(job: Job, *, viewer_zone: ZoneInfo | None = None) -> str:
@@ -67,7 +95,7 @@ def describe_job_schedule(job: Job, *, viewer_zone: ZoneInfo | None = None) -> s
     if not job.is_scheduled or job.schedule_type is None:
         return "By hand only"
     try:
-        rule = parse_rule(job.schedule_type, job.schedule_config or {}, job.time_zone)
+        rule = rule_of(job)
     except InvalidScheduleError:
         return "Schedule cannot be read"
     return describe(rule, with_zone=viewer_zone is None or job.time_zone != viewer_zone.key)
@@ -79,6 +107,7 @@ def _render_config(key: str, chosen: ScheduleType, stored: Mapping[str, Any]) ->
             "Cron expression",
             value=str(stored.get("cron_expression", "0 12 * * 1,3,5")),
             key=f"{key}-cron",
+            live=True,
             help="Five fields: minute, hour, day of month, month, day of week (0 and 7 are Sunday). "
             "Names, lists, ranges, steps, L, # and @daily-style words work too.",
         )
@@ -117,36 +146,23 @@ def _render_weekdays(key: str, stored: Mapping[str, Any]) -> int | list[int]:
     return picked[0] if len(picked) == 1 else sorted(picked)
 
 
-def _render_preview(schedule: Schedule, zone: ZoneInfo) -> str | None:
-    """The rule in words and its next runs; returns what is wrong when there are none to show."""
-    with st.container(border=True):
+def _render_preview(schedule: Schedule, policy: RunPolicy, zone: ZoneInfo) -> str | None:
+    """The rule in words and what it will do; returns what is wrong when there is nothing to show."""
+    with st.container(border=True, gap="xsmall"):
         try:
-            rule = parse_rule(schedule.schedule_type, schedule.schedule_config, schedule.time_zone)
+            rule = schedule.rule
         except InvalidScheduleError as error:
             problem = _in_words(schedule, error)
             st.markdown("**Next runs**")
             st.error(plain(problem), icon=":material/event_busy:")
             return problem
-        st.markdown(f"**{plain(describe(rule))}**")
-        lines = _preview_lines(rule, zone, datetime.now(UTC))
-        if not lines:
-            st.error(NEVER_FIRES, icon=":material/event_busy:")
-            return NEVER_FIRES
-        st.markdown("\n".join(lines))
-        return None
-
-
-def _preview_lines(rule: Rule, zone: ZoneInfo, now: datetime) -> list[str]:
-    lines: list[str] = []
-    for occurrence in islice(occurrences(rule, now), PREVIEWED):
-        local = occurrence.local
-        line = f"- {local:%a} {local.day} {local:%b %Y}, {local:%H:%M} :gray[· {relative(occurrence.at, now)}]"
-        if local.utcoffset() != occurrence.at.astimezone(zone).utcoffset():
-            line += f" :gray[· {occurrence.at.astimezone(zone):%H:%M} for you]"
-        if occurrence.note:
-            line += f"  \n  :orange[{occurrence.note}]"
-        lines.append(line)
-    return lines
+        with transaction() as session:
+            calendars = load_calendars(session, policy.calendar_ids)
+        kept = tuple(calendars[i] for i in policy.calendar_ids if i in calendars)
+        if render_preview(rule, kept, policy.on_holiday, zone, datetime.now(UTC)):
+            return None
+        st.error(NEVER_FIRES, icon=":material/event_busy:")
+        return NEVER_FIRES
 
 
 def _in_words(schedule: Schedule, error: InvalidScheduleError) -> str:

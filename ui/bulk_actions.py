@@ -1,0 +1,115 @@
+"""What a person can do with several jobs at once: reschedule, pause, resume. Ids are checked again when acting."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from db.bulk_jobs import pause_jobs, preview_reschedule, preview_resumes, reschedule_jobs, resume_jobs
+from db.engine import transaction
+from db.errors import PunctualError
+from db.models import Job
+from db.schedules import schedule_of
+from db.viewers import Viewer
+from recurrence import InvalidScheduleError
+from ui.impact_view import render_impacts
+from ui.plain_text import plain
+from ui.schedule_editor import render_schedule_editor
+
+
+def render_bulk_actions(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> None:
+    """The buttons for the ticked jobs; nothing while none is ticked."""
+    if not jobs:
+        return
+    scheduled = [job.id for job in jobs if job.is_scheduled and job.paused_at is None]
+    paused = [job.id for job in jobs if job.is_scheduled and job.paused_at is not None]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{len(jobs)} selected**", width="content")
+        if st.button(f"Reschedule {counted(len(jobs))}", icon=":material/edit_calendar:", key="bulk-reschedule"):
+            reschedule(viewer, jobs, zone)
+        if scheduled:
+            st.button(
+                f"Pause {counted(len(scheduled))}",
+                icon=":material/pause:",
+                key="bulk-pause",
+                on_click=pause,
+                args=(viewer, scheduled),
+            )
+        if paused and st.button(f"Resume {counted(len(paused))}", icon=":material/resume:", key="bulk-resume"):
+            confirm_resumes(viewer, paused, zone)
+
+
+@st.dialog("Reschedule jobs", width="large")
+def reschedule(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> None:
+    """One schedule for all of them; shows what it changes for each before it is saved."""
+    ids = [job.id for job in jobs]
+    st.caption(
+        f"{counted(len(jobs)).capitalize()} will run by this schedule. Paused ones stay paused, and how each treats "
+        "late runs and holidays stays as it is."
+    )
+    first = next((schedule for job in jobs if (schedule := schedule_of(job)) is not None), None)
+    key = f"bulk-{hash(tuple(ids))}"
+    choice = render_schedule_editor(key, zone, schedule=first, policy=None)
+    if choice.problem is not None or choice.schedule is None:
+        return
+    schedule, now = choice.schedule, datetime.now(UTC)
+    try:
+        with transaction() as session:
+            impacts = preview_reschedule(session, viewer, ids, schedule, now)
+    except (PunctualError, InvalidScheduleError) as error:
+        st.error(plain(_sentence(str(error))), icon=":material/error:")
+        return
+    render_impacts(impacts, zone, now)
+    if st.button(f"Reschedule {counted(len(ids))}", type="primary", key=f"{key}-save"):
+        finish(act(partial(reschedule_jobs, viewer=viewer, job_ids=ids, schedule=schedule), "Rescheduled {}."))
+
+
+@st.dialog("Resume jobs", width="large")
+def confirm_resumes(viewer: Viewer, ids: Sequence[str], zone: ZoneInfo) -> None:
+    """Says what resuming will do, and does it."""
+    now = datetime.now(UTC)
+    try:
+        with transaction() as session:
+            impacts = preview_resumes(session, viewer, ids, now)
+    except (PunctualError, InvalidScheduleError) as error:
+        st.error(plain(_sentence(str(error))), icon=":material/error:")
+        return
+    render_impacts(impacts, zone, now)
+    if st.button(f"Resume {counted(len(ids))}", type="primary", key="bulk-resume-confirm"):
+        finish(act(partial(resume_jobs, viewer=viewer, job_ids=ids), "Resumed {}."))
+
+
+def pause(viewer: Viewer, ids: Sequence[str]) -> None:
+    """Pause the jobs, and have it said when the page is drawn next."""
+    problem = act(partial(pause_jobs, viewer=viewer, job_ids=ids), "Paused {}.")
+    if problem is not None:
+        st.session_state["jobs-message"] = problem
+
+
+def act(verb: Callable[..., int], done: str) -> str | None:
+    """Carry out a change of several jobs and have it said when the page is drawn next; or why it was refused."""
+    try:
+        with transaction() as session:
+            count = verb(session, now=datetime.now(UTC))
+    except (PunctualError, InvalidScheduleError) as error:
+        return f"Nothing was changed: {error}."
+    st.session_state["jobs-message"] = done.format(counted(count))
+    return None
+
+
+def finish(problem: str | None) -> None:
+    """Close the dialog, or say in it what went wrong."""
+    if problem is None:
+        st.rerun()
+    st.error(plain(problem), icon=":material/error:")
+
+
+def counted(count: int) -> str:
+    """ "1 job", "3 jobs"."""
+    return f"{count:,} job" + ("" if count == 1 else "s")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
