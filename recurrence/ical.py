@@ -35,8 +35,9 @@ EXPECTED = "allowed an iCalendar file (.ics), whose first line is BEGIN:VCALENDA
 # Time zones are left out on purpose: one defined in the file changes no date of its own events, but the libraries
 # would follow its rules, however many instants they name.
 COMPONENTS = {"VCALENDAR", "VEVENT"}
-DATES = ("DTSTART", "DTEND", "DURATION", "RECURRENCE-ID", "RRULE", "RDATE", "EXDATE")
-PROPERTIES = {"X-WR-TIMEZONE", "UID", "SEQUENCE", "SUMMARY", "STATUS", *DATES}
+ONE_AT_MOST = {"DTSTART": date, "DTEND": date, "DURATION": timedelta, "RECURRENCE-ID": date}
+PARSED = (*ONE_AT_MOST, "RRULE", "RDATE", "EXDATE", "SEQUENCE")
+PROPERTIES = {"CALSCALE", "X-WR-TIMEZONE", "UID", "SUMMARY", "STATUS", *PARSED}
 LINE_END = re.compile(r"\r\n|\n|\r")
 FOLD = re.compile(r"(?:\r\n|\n|\r)[ \t]")
 PROPERTY = re.compile(r"([A-Za-z0-9-]+)[;:]")
@@ -73,7 +74,9 @@ class Work:
     def repeat(self) -> None:
         self.repeats += 1
         if self.repeats > MAX_REPEATS:
-            raise InvalidCalendarFileError(f"the events repeat more than {MAX_REPEATS:,} times: allowed up to that")
+            raise InvalidCalendarFileError(
+                f"the events repeat more than {MAX_REPEATS:,} times: allowed fewer or rarer ones"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,7 @@ class RepeatRule:
     count: int | None
     until: date | None  # the last date on which it may start
     week_start: int
-    hour: int
-    minute: int
-    second: int
+    at: time
     months: frozenset[int]
     month_days: frozenset[int]  # negative: from the end, as in all of these
     year_days: frozenset[int]
@@ -201,27 +202,28 @@ def _days_off(text: str, first: date, last: date) -> Iterator[DayOff]:
 def _check_event(event: Any) -> None:
     from icalendar.prop import vBroken
 
-    for name in DATES:
+    for name in PARSED:
         for value in _values(event, name):
             if isinstance(value, vBroken):
-                raise InvalidCalendarFileError(
-                    f"event {quoted(_name(event))}: {name} {quoted(str(value))} is not valid"
-                )
-    starts = _values(event, "DTSTART")
-    if len(starts) != 1 or not isinstance(starts[0].dt, date):
-        found = f"has {len(starts)} DTSTART" if len(starts) != 1 else "starts at a time without a date"
-        raise InvalidCalendarFileError(f"event {quoted(_name(event))} {found}: allowed one date, or date and time")
-    if abs(_length(event)) > MAX_EVENT_LENGTH:
-        raise InvalidCalendarFileError(
-            f"event {quoted(_name(event))} lasts {abs(_length(event)).days:,} days: "
-            f"allowed up to {MAX_EVENT_LENGTH.days:,}"
-        )
+                raise _refused(event, f"{name} {quoted(str(value))} is not valid, see RFC 5545")
+    for name, kind in ONE_AT_MOST.items():
+        values = _values(event, name)
+        if len(values) > 1 or not all(isinstance(value.dt, kind) for value in values):
+            found = ", ".join(_written(value) for value in values[:10])
+            allowed = "duration" if kind is timedelta else "date, or date and time"
+            raise _refused(event, f"{name} {quoted(found)}: allowed one {allowed}")
+    if "DTSTART" not in event:
+        raise _refused(event, "DTSTART is missing: allowed one date, or date and time")
+    length = abs(_length(event))
+    if length > MAX_EVENT_LENGTH:
+        raise _refused(event, f"lasts {length.days:,} days: allowed up to {MAX_EVENT_LENGTH.days:,}")
 
 
 def _tell_apart(event: Any, masters: set[tuple[str, str]]) -> None:
     """Give events that wrongly share an identifier different ones, as the library would drop all but one."""
     if "RECURRENCE-ID" in event:
-        event.pop("RRULE", None)  # an override is one occurrence
+        for name in ("RRULE", "RDATE", "EXDATE"):  # an override is one occurrence; the library would follow these
+            event.pop(name, None)
         return
     key = (str(event.get("UID", "")), str(event.get("SEQUENCE", "")))
     if key in masters:
@@ -236,12 +238,11 @@ def _expand(event: Any, first: date, last: date, work: Work) -> None:
     for value in _values(event, "RRULE"):
         try:
             rule = read_rule(value, start)
-            days = list(days_of_rule(rule, _day(start), first - abs(_length(event)), last, work))
         except InvalidCalendarFileError as error:
-            raise InvalidCalendarFileError(f"event {quoted(_name(event))}: {error}") from error
+            raise _refused(event, str(error)) from error
+        days = days_of_rule(rule, _day(start), first - abs(_length(event)), last, work)
         if isinstance(start, datetime):
-            at = time(rule.hour, rule.minute, rule.second, tzinfo=start.tzinfo)
-            moments.update(datetime.combine(day, at) for day in days)
+            moments.update(datetime.combine(day, rule.at, start.tzinfo) for day in days)
         else:
             moments.update(days)
     event.pop("RRULE", None)
@@ -256,14 +257,19 @@ def _values(event: Any, name: str) -> list[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else [value]
 
 
+def _written(value: Any) -> str:
+    text: bytes | str = value.to_ical()
+    return text.decode() if isinstance(text, bytes) else text
+
+
 def _length(event: Any) -> timedelta:
     """Roughly, to a day: the ends may be in different time zones, or one of them without a time."""
     start: date = event["DTSTART"].dt
     for value in _values(event, "DTEND"):
-        return _day(value.dt) - _day(start) + DAY
+        return _day(value.dt) - _day(start)
     for value in _values(event, "DURATION"):
         duration: timedelta = value.dt
-        return duration + DAY
+        return duration
     return DAY
 
 
@@ -277,6 +283,10 @@ def _dates_touched(start: date, end: date) -> tuple[date, date]:
 
 def _day(moment: date) -> date:
     return moment.date() if isinstance(moment, datetime) else moment
+
+
+def _refused(event: Any, why: str) -> InvalidCalendarFileError:
+    return InvalidCalendarFileError(f"event {quoted(_name(event))}: {why}")
 
 
 def _name(event: Any) -> str:
@@ -307,16 +317,13 @@ def read_rule(parts: Mapping[str, Sequence[Any]], start: date) -> RepeatRule:
             month_days = frozenset({start.day})
         if frequency == "WEEKLY":
             weekdays = frozenset({(0, start.weekday())})
-    at = start.time() if isinstance(start, datetime) else datetime.min.time()
     return RepeatRule(
         frequency=frequency,
         interval=_at_least_one("INTERVAL", single.get("INTERVAL", 1)),
         count=_at_least_one("COUNT", single["COUNT"]) if "COUNT" in single else None,
         until=_last_date(single["UNTIL"], start) if "UNTIL" in single else None,
         week_start=_weekday(str(single.get("WKST", "MO")))[1],
-        hour=int(single.get("BYHOUR", at.hour)),
-        minute=int(single.get("BYMINUTE", at.minute)),
-        second=min(int(single.get("BYSECOND", at.second)), 59),  # RFC 5545 allows 60, a leap second
+        at=_time_of_day(single, start),
         months=months,
         month_days=month_days,
         year_days=year_days,
@@ -366,6 +373,16 @@ def _weekday(text: str) -> tuple[int, int]:
     if name not in WEEKDAYS:
         raise InvalidCalendarFileError(f"weekday {quoted(text)}: allowed {', '.join(WEEKDAYS)}")
     return int(nth or 0), WEEKDAYS.index(name)
+
+
+def _time_of_day(single: Mapping[str, Any], start: date) -> time:
+    at = start.time() if isinstance(start, datetime) else time()
+    try:
+        hour, minute, second = (int(single.get(name, getattr(at, name[2:].lower()))) for name in TIMES)
+        return time(hour, minute, second)
+    except ValueError as error:
+        found = ", ".join(f"{name} {single[name]}" for name in TIMES if name in single)
+        raise InvalidCalendarFileError(f"{found}: allowed a time of day") from error
 
 
 def _last_date(until: date, start: date) -> date:

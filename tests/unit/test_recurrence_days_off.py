@@ -133,9 +133,7 @@ def test_next_working_time_passes_over_days_off_and_weekends_in_turn() -> None:
 
 
 def test_next_working_time_in_the_gulf_is_sunday() -> None:
-    riyadh = Calendar(
-        "riyadh", (one_day("2026-02-26", "Training"),), weekend=country_weekend("SA"), country="SA"
-    )
+    riyadh = Calendar("riyadh", (one_day("2026-02-26", "Training"),), weekend=country_weekend("SA"), country="SA")
 
     # Thursday 26 February; Friday and Saturday are the weekend.
     moved = next_working_time([riyadh], utc("2026-02-26T06:00"), "Asia/Riyadh")
