@@ -140,7 +140,11 @@ def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     facts = [
         ("Next run", next_run if job.is_scheduled else "By hand only", describe_job_schedule(job, viewer_zone=zone)),
         ("Last run", both(job.last_run_at, zone, now), last_outcome),
-        ("Accounts", f"{job.accounts_count:,}", f"{job.results_count:,} results so far"),
+        (
+            "Accounts",
+            f"{job.accounts_count:,}",
+            f"{job.results_count:,} result{'' if job.results_count == 1 else 's'} so far",
+        ),
     ]
     with st.container(key="facts"):
         for column, (label, value, note) in zip(st.columns([3, 3, 2]), facts, strict=True):

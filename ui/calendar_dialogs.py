@@ -146,6 +146,7 @@ def _render_days(key: str, stored: Sequence[DayOff]) -> list[DayOff]:
             "name": column.TextColumn("Name", width="large"),
         },
     )
+    st.caption("Press an empty row to add a day. Leave To empty for a single day.")
     return [_day_off(row) for row in edited.to_dict("records") if not pd.isna(row["from"])]
 
 

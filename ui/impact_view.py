@@ -24,6 +24,7 @@ def render_impact(change: ScheduleImpact, zone: ZoneInfo, now: datetime, *, is_p
         if lines:
             st.markdown("\n".join(f"- {line}" for line in lines))
         st.markdown(f":material/verified: {_sentence(plain(in_short(change, zone, now, is_paused=is_paused)))}")
+        st.caption(f"Times in {plain(zone.key)}.")
 
 
 def render_impacts(impacts: Sequence[JobImpact], zone: ZoneInfo, now: datetime) -> None:
@@ -36,6 +37,7 @@ def render_impacts(impacts: Sequence[JobImpact], zone: ZoneInfo, now: datetime) 
         lines.append(f"- … and {len(impacts) - JOBS_LISTED} more jobs")
     with st.container(border=True, gap="xsmall"):
         st.markdown("**What this changes**\n\n" + "\n".join(lines))
+        st.caption(f"Times in {plain(zone.key)}.")
 
 
 def in_short(change: ScheduleImpact, zone: ZoneInfo, now: datetime, *, is_paused: bool = False) -> str:

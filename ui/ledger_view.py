@@ -8,7 +8,7 @@ import streamlit as st
 
 from db.engine import transaction
 from db.errors import NotFoundError
-from db.ledger import InvalidPeriodError, Ledger, draw_up_ledger
+from db.ledger import Account, InvalidPeriodError, Ledger, draw_up_ledger
 from db.ledger_words import ACCOUNT_WORDS, CAUSE_WORDS, describe_ledger
 from db.viewers import Viewer
 from ui.moments import exact
@@ -47,12 +47,14 @@ def render_ledger(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
 
 
 def render_balance(ledger: Ledger, zone: ZoneInfo) -> None:
-    """The ledger in a sentence: green when it balances, red when it does not."""
+    """The ledger in a sentence: red when it does not balance, orange when something was missed, else green."""
     words = _sentence(plain(describe_ledger(ledger, zone)))
     if not ledger.balances:
         st.error(words, icon=":material/error:")
     elif not ledger.is_readable:
         st.warning("The schedule of this period cannot be read, so nothing is expected.", icon=":material/help:")
+    elif ledger.count(Account.MISSED):
+        st.warning(words, icon=":material/event_busy:")
     elif ledger.expected:
         st.success(words, icon=":material/verified:")
     else:

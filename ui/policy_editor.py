@@ -26,11 +26,7 @@ START_WINDOWS = [NO_LIMIT, 300, 900, 1800, 3600, 4 * 3600, 12 * 3600, 86400]
 def render_policy_editor(key: str, policy: RunPolicy) -> RunPolicy:
     """The controls, holding `policy` at first; returns what is chosen."""
     with st.expander("Late runs, collisions and holidays", icon=":material/tune:"):
-        left, right = st.columns(2, gap="medium")
-        with left:
-            policy = _render_lateness(key, policy)
-        with right:
-            return _render_days_off(key, policy)
+        return _render_days_off(key, _render_lateness(key, policy))
 
 
 def describe_start_window(seconds: int) -> str:

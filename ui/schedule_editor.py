@@ -59,8 +59,8 @@ def render_schedule_editor(
     controls, preview = st.columns([4, 5], gap="medium")
     with controls:
         chosen = _render_schedule(key, zone, schedule)
-    if policy is not None:
-        kept = render_policy_editor(key, policy)
+        if policy is not None:
+            kept = render_policy_editor(key, policy)
     with preview:
         return ScheduleChoice(chosen, kept, _render_preview(chosen, kept, zone))
 

@@ -24,6 +24,10 @@ STYLE = """
 .coming td.soft {opacity: 0.7;}
 .coming tr.off td.when {text-decoration: line-through; opacity: 0.6;}
 .coming td.note {white-space: normal; text-align: left; padding-top: 0; color: #b45309; font-size: 0.86rem;}
+@media (max-width: 640px) {
+  .coming {font-size: 0.84rem;}
+  .coming th, .coming td {white-space: normal; padding-right: 0.35rem;}
+}
 @media (prefers-color-scheme: dark) {.coming td.note {color: #fbbf24;}}
 </style>
 """
