@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, UploadFile
 
 from api.authentication import Writer
-from api.jobs import require_multipart
+from api.multipart import require_multipart
 from api.paging import TextId
 from api.resources import Here
 from api.shapes import AccountChangesShape, StrictShape
@@ -22,7 +22,7 @@ class AccountsForm(StrictShape):
     csv: UploadFile | None = None
 
 
-@router.put("/{job_id}/accounts", dependencies=[Depends(require_multipart)])
+@router.put("/{job_id}/accounts", dependencies=[Depends(require_multipart("csv"))])
 def put_accounts(
     job_id: TextId,
     form: Annotated[AccountsForm, Form(media_type="multipart/form-data")],

@@ -5,7 +5,19 @@ from sqlalchemy import Engine
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import accounts, authentication, files, health, jobs, runs, schedules
+from api import (
+    accounts,
+    authentication,
+    bulk_jobs,
+    calendars,
+    files,
+    health,
+    jobs,
+    ledger,
+    runs,
+    schedule_impact,
+    schedules,
+)
 from api.body_limit import BodyLimit
 from api.errors import add_error_handlers
 from api.resources import Resources
@@ -43,6 +55,19 @@ def build_api(engine: Engine | None = None, settings: Settings | None = None) ->
     api.add_middleware(BodyLimit)
     api.add_middleware(NoStore)
     add_error_handlers(api)
-    for module in (authentication, jobs, accounts, runs, files, schedules, health):
+    # /jobs/bulk/... comes before /jobs/{id}/..., which would take "bulk" for an id.
+    for module in (
+        authentication,
+        bulk_jobs,
+        jobs,
+        accounts,
+        runs,
+        ledger,
+        files,
+        schedules,
+        schedule_impact,
+        calendars,
+        health,
+    ):
         api.include_router(module.router)
     return api

@@ -14,13 +14,17 @@ from starlette.routing import Match
 from api.cursors import InvalidCursorError
 from api.tokens import InvalidTokenError, NotSignedInError
 from api.validation_words import explain_fields
+from db.bulk_jobs import NoJobsError, TooManyJobsError
+from db.calendars import InvalidCalendarError
 from db.errors import ConflictError, NotAllowedError, NotFoundError, PortalNotAuthorisedError
+from db.ledger import InvalidPeriodError
 from db.sign_in_throttle import TooManyAttemptsError
 from db.users import InvalidCredentialsError
 from portal_import.accounts_csv import InvalidAccountsFileError
 from portal_import.job_draft import InvalidJobError
 from portal_import.url_templates import InvalidUrlError
 from recurrence import InvalidScheduleError
+from recurrence.ical import InvalidCalendarFileError
 
 DATABASE_AWAY = "the database is not reachable at the moment"
 DATABASE_BUSY = "somebody else is changing the same thing; try again shortly"
@@ -31,9 +35,13 @@ _STATUSES: dict[type[Exception], int] = {
     NotFoundError: 404,
     NotAllowedError: 403,
     ConflictError: 409,
+    InvalidCalendarError: 422,
     InvalidCursorError: 422,
+    InvalidPeriodError: 422,
     InvalidScheduleError: 422,
     InvalidUrlError: 422,
+    NoJobsError: 422,
+    TooManyJobsError: 422,
 }
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _WAITED_TOO_LONG = ("55P03", "40P01", "40001")  # lock_not_available, deadlock_detected, serialization_failure
@@ -50,6 +58,7 @@ def add_error_handlers(api: FastAPI) -> None:
         api.add_exception_handler(kind, _answer_database_trouble)
     api.add_exception_handler(InvalidJobError, _answer_invalid_job)
     api.add_exception_handler(InvalidAccountsFileError, _answer_invalid_accounts)
+    api.add_exception_handler(InvalidCalendarFileError, _answer_invalid_calendar_file)
     api.add_exception_handler(PortalNotAuthorisedError, _answer_not_authorised)
     api.add_exception_handler(InvalidCredentialsError, _answer_not_signed_in)
     api.add_exception_handler(InvalidTokenError, _answer_not_signed_in)
@@ -88,6 +97,10 @@ async def _answer_invalid_job(request: Request, error: Exception) -> JSONRespons
 
 async def _answer_invalid_accounts(request: Request, error: Exception) -> JSONResponse:
     return error_response(422, f"csv: {error}", fields={"csv": str(error)})
+
+
+async def _answer_invalid_calendar_file(request: Request, error: Exception) -> JSONResponse:
+    return error_response(422, f"ics: {error}", fields={"ics": str(error)})
 
 
 async def _answer_not_authorised(request: Request, error: Exception) -> JSONResponse:

@@ -2,24 +2,24 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from fastapi import UploadFile
 from pydantic import StrictBool, StrictInt
 
+from api.policy_forms import CalendarIds, read_number, read_policy, read_policy_change
 from api.shapes import StrictShape
-from db.jobs import POLICY_COLUMNS, JobDraft
-from db.models import CatchUp, Job, Overlap, ScheduleType
-from db.schedules import RunPolicy, Schedule, policy_of
+from db.jobs import JobDraft
+from db.models import CatchUp, Job, OnHoliday, Overlap, ScheduleType
+from db.schedules import Schedule, schedule_of
 from db.viewers import Viewer
-from portal_import.job_draft import InvalidJobError, check_job_urls, check_name, check_timeout, draft_job
+from portal_import.job_draft import InvalidJobError, check_job_urls, check_name, check_policy, check_timeout, draft_job
 from recurrence import InvalidScheduleError, next_occurrence, parse_rule
 from recurrence.errors import quoted
 
 DEFAULT_TIMEOUT_SECONDS = "3600"
-MAX_NUMBER_CHARACTERS = 9
 SCHEDULE_FIELDS = ("is_scheduled", "schedule_type", "schedule_config", "time_zone")
 SCHEDULE_TYPES = ", ".join(ScheduleType)
 CONFIG_EXAMPLE = 'a JSON object, such as {"hour": 2, "minute": 0} for daily'
@@ -40,11 +40,17 @@ class NewJobForm(StrictShape):
     authorised: str = ""
     catch_up: str = CatchUp.LATEST
     overlap: str = Overlap.SKIP
+    misfire_grace_seconds: str = ""
+    calendar_ids: str = ""
+    on_holiday: str = OnHoliday.SKIP
     timeout_seconds: str = DEFAULT_TIMEOUT_SECONDS
 
 
 class JobEdit(StrictShape):
-    """The body of PATCH /jobs/{id}: only what was sent counts, and `null` is no value."""
+    """The body of PATCH /jobs/{id}: only what was sent counts.
+
+    `null` is no value, except in `misfire_grace_seconds`: an occurrence may start however late.
+    """
 
     name: str = ""
     login_url: str = ""
@@ -56,6 +62,9 @@ class JobEdit(StrictShape):
     timeout_seconds: StrictInt = 0
     catch_up: CatchUp = CatchUp.LATEST
     overlap: Overlap = Overlap.SKIP
+    misfire_grace_seconds: StrictInt | None = None
+    calendar_ids: CalendarIds = []
+    on_holiday: OnHoliday = OnHoliday.SKIP
     authorised: StrictBool = False
     version: StrictInt = 0
 
@@ -82,9 +91,9 @@ def read_new_job(form: NewJobForm, viewer: Viewer, now: datetime) -> NewJob:
     problems: dict[str, str] = {}
     is_scheduled = _read_bool("is_scheduled", form.is_scheduled, problems)
     is_authorised = _read_bool("authorised", form.authorised, problems)
-    timeout_seconds = _read_number("timeout_seconds", form.timeout_seconds, problems)
+    timeout_seconds = read_number("timeout_seconds", form.timeout_seconds, problems)
     schedule = _read_schedule(form, is_scheduled, viewer.time_zone or "UTC", now, problems)
-    policy = _read_policy(form, problems)
+    policy = read_policy(form, problems)
     try:
         draft = draft_job(
             name=form.name,
@@ -93,7 +102,7 @@ def read_new_job(form: NewJobForm, viewer: Viewer, now: datetime) -> NewJob:
             csv=form.csv.file.read() if form.csv is not None else None,
             schedule=schedule,
             policy=policy,
-            timeout_seconds=timeout_seconds,
+            timeout_seconds=int(DEFAULT_TIMEOUT_SECONDS) if timeout_seconds is None else timeout_seconds,
         )
     except InvalidJobError as error:
         raise InvalidJobError(error.fields | problems) from None
@@ -108,10 +117,11 @@ def read_details(given: Mapping[str, Any], job: Job, columns: tuple[str, ...]) -
     Raises InvalidJobError.
     """
     details = {k: v for k, v in given.items() if k == "timeout_seconds"}
-    changes = {k: v for k, v in given.items() if k in POLICY_COLUMNS}
-    if changes:
-        details["policy"] = replace(policy_of(job), **changes)
     problems: dict[str, str] = {}
+    policy = read_policy_change(given, job)
+    if policy is not None:
+        details["policy"] = policy
+        problems |= check_policy(policy)
     if "name" in given:
         details["name"] = " ".join(given["name"].split())
         problems |= check_name(details["name"])
@@ -127,9 +137,9 @@ def read_details(given: Mapping[str, Any], job: Job, columns: tuple[str, ...]) -
 
 
 def read_schedule_change(given: Mapping[str, Any], job: Job, now: datetime) -> ScheduleChange | None:
-    """The edited schedule, what was not sent being as it was; None when nothing about it was sent.
+    """The edited schedule, what was not sent being as it was; None when it is as it was altogether.
 
-    Raises InvalidJobError.
+    An edit that changes nothing must not make the job give up what is due. Raises InvalidJobError.
     """
     sent = [field for field in SCHEDULE_FIELDS if field in given]
     if not sent:
@@ -149,18 +159,7 @@ def read_schedule_change(given: Mapping[str, Any], job: Job, now: datetime) -> S
     problems = check_schedule(schedule, now)
     if problems:
         raise InvalidJobError(problems)
-    return ScheduleChange(schedule, is_scheduled)
-
-
-def _read_policy(form: NewJobForm, problems: dict[str, str]) -> RunPolicy:
-    choices: dict[str, Any] = {}
-    for field, kind in (("catch_up", CatchUp), ("overlap", Overlap)):
-        text = getattr(form, field).strip()
-        if text in set(kind):
-            choices[field] = kind(text)
-        elif text:
-            problems[field] = f"found {quoted(text)}; allowed: {', '.join(kind)}"
-    return RunPolicy(**choices)
+    return None if is_scheduled and schedule == schedule_of(job) else ScheduleChange(schedule, is_scheduled)
 
 
 def check_schedule(schedule: Schedule, now: datetime) -> dict[str, str]:
@@ -219,11 +218,3 @@ def _read_bool(field: str, text: str, problems: dict[str, str]) -> bool | None:
         case _:
             problems[field] = f"found {quoted(text)}; allowed: true or false"
             return None
-
-
-def _read_number(field: str, text: str, problems: dict[str, str]) -> int:
-    digits = text.strip()
-    if digits.isascii() and digits.isdigit() and len(digits) <= MAX_NUMBER_CHARACTERS:
-        return int(digits)
-    problems[field] = f"found {quoted(text)}; allowed: a whole number"
-    return int(DEFAULT_TIMEOUT_SECONDS)

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from api.authentication import CurrentViewer, Writer
 from api.cursors import InvalidCursorError, make_cursor, read_cursor
 from api.job_forms import JobEdit, NewJobForm, read_details, read_new_job, read_schedule_change
+from api.multipart import require_multipart
 from api.paging import PageQuery, SearchText, TextId
+from api.policy_forms import require_known_calendars
 from api.resources import Here
 from api.runs import run_shape
 from api.shapes import JobShape, OwnerShape, PageShape, RunShape
@@ -30,6 +32,7 @@ from db.jobs import (
 )
 from db.models import Job, JobStatus, RunTrigger
 from db.runs import request_run, request_stop
+from db.schedules import list_next_runs
 from db.viewers import Viewer
 from portal_import.job_draft import InvalidJobError
 from portal_import.url_templates import portal_host
@@ -47,13 +50,6 @@ class JobsQuery(PageQuery):
     status: JobStatus | None = None
 
 
-async def require_multipart(request: Request) -> None:
-    """Refuse other kinds of bodies by name, before every field is called missing. Raises 415."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "multipart/form-data":
-        raise HTTPException(415, f'found Content-Type "{content_type}"; send multipart/form-data with the file in csv')
-
-
 @router.get("")
 def get_jobs(query: Annotated[JobsQuery, Query()], viewer: CurrentViewer, here: Here) -> PageShape[JobShape]:
     """A page of jobs, newest first: your own, or for admins everyone's."""
@@ -66,7 +62,7 @@ def get_jobs(query: Annotated[JobsQuery, Query()], viewer: CurrentViewer, here: 
     return PageShape(items=items, next_cursor=make_cursor(key, LIST_NAME, [*position]) if position else None)
 
 
-@router.post("", status_code=201, dependencies=[Depends(require_multipart)])
+@router.post("", status_code=201, dependencies=[Depends(require_multipart("csv"))])
 def post_job(
     form: Annotated[NewJobForm, Form(media_type="multipart/form-data")],
     viewer: Writer,
@@ -78,6 +74,7 @@ def post_job(
     now = datetime.now(UTC)
     new = read_new_job(form, viewer, now)
     with here.transaction() as session:
+        require_known_calendars(session, new.draft.policy.calendar_ids)
         job = create_job(session, viewer, new.draft, here.box, authorised=new.is_authorised, now=now)
         if new.draft.schedule is not None and not new.is_scheduled:
             update_schedule(session, viewer, job.id, None, now=now)
@@ -108,7 +105,9 @@ def patch_job(job_id: TextId, edit: JobEdit, viewer: Writer, here: Here) -> JobS
         accounts = list_accounts(session, job, limit=1)
         details = read_details(given, job, tuple(accounts[0].extra) if accounts else ())
         change = read_schedule_change(given, job, now)
-        if details:
+        if "policy" in details:
+            require_known_calendars(session, details["policy"].calendar_ids, job.calendar_ids)
+        if details or change is None:
             host = portal_host(details["login_url"]) if "login_url" in details else None
             update_job(
                 session,
@@ -168,10 +167,11 @@ def resume_schedule(job_id: TextId, viewer: Writer, here: Here) -> JobShape:
 def job_shapes(session: Session, viewer: Viewer, jobs: Sequence[Job]) -> list[JobShape]:
     """The jobs as this viewer sees them."""
     names = list_owner_names(session, {job.user_id for job in jobs}) if viewer.is_admin else {}
-    return [_job_shape(job, names.get(job.user_id)) for job in jobs]
+    next_runs = list_next_runs(session, jobs)
+    return [_job_shape(job, next_runs[job.id], names.get(job.user_id)) for job in jobs]
 
 
-def _job_shape(job: Job, owner_name: str | None) -> JobShape:
+def _job_shape(job: Job, next_run: datetime | None, owner_name: str | None) -> JobShape:
     return JobShape(
         id=job.id,
         name=job.name,
@@ -185,7 +185,7 @@ def _job_shape(job: Job, owner_name: str | None) -> JobShape:
         schedule_type=job.schedule_type,
         schedule_config=job.schedule_config,
         time_zone=job.time_zone,
-        next_run=job.next_run,
+        next_run=next_run,
         last_scheduled_run=job.last_scheduled_run,
         schedule_description=_schedule_description(job),
         paused_at=job.paused_at,
@@ -194,6 +194,9 @@ def _job_shape(job: Job, owner_name: str | None) -> JobShape:
         last_run_at=job.last_run_at,
         catch_up=job.catch_up,
         overlap=job.overlap,
+        misfire_grace_seconds=job.misfire_grace_seconds,
+        calendar_ids=job.calendar_ids,
+        on_holiday=job.on_holiday,
         timeout_seconds=job.timeout_seconds,
         updated_at=job.updated_at,
         version=job.version,

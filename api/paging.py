@@ -18,7 +18,8 @@ def _require_storable_id(text: str) -> str:
     return text
 
 
-def _require_storable(text: str) -> str:
+def require_storable(text: str) -> str:
+    """For a validator: text that the database can hold."""
     if not is_storable(text):
         raise ValueError("allowed: text without NUL characters")
     return text
@@ -26,7 +27,7 @@ def _require_storable(text: str) -> str:
 
 TextId = Annotated[str, AfterValidator(_require_storable_id)]
 NumberId = Annotated[int, Path(ge=1, le=MAX_BIG_ID)]
-SearchText = Annotated[str, Field(max_length=200), AfterValidator(_require_storable)]
+SearchText = Annotated[str, Field(max_length=200), AfterValidator(require_storable)]
 
 
 class PageQuery(StrictShape):

@@ -23,10 +23,11 @@ class StrictShape(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown(cls, data: Any) -> Any:
-        unknown = [name for name in data if name not in cls.model_fields] if isinstance(data, dict) else []
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        unknown = [name for name in data if name not in known] if isinstance(data, dict) else []
         if unknown:
             names = ", ".join(quoted(name) for name in unknown[:5])
-            allowed = ", ".join(cls.model_fields)
+            allowed = ", ".join(known)
             # As values, not in the template: a name may hold braces.
             raise PydanticCustomError(
                 "unknown_fields",
@@ -66,7 +67,7 @@ class OwnerShape(BaseModel):
 
 
 class JobShape(BaseModel):
-    """A job. `owner` is shown to admins only."""
+    """A job. `next_run` is when it really runs next, days off left out; `owner` is shown to admins only."""
 
     id: str
     name: str
@@ -89,6 +90,9 @@ class JobShape(BaseModel):
     last_run_at: datetime | None
     catch_up: str
     overlap: str
+    misfire_grace_seconds: int | None
+    calendar_ids: list[int]
+    on_holiday: str
     timeout_seconds: int
     updated_at: datetime
     version: int
@@ -105,16 +109,20 @@ class AccountChangesShape(BaseModel):
 
 
 class RunShape(BaseModel):
-    """A run, or an occurrence that was missed or skipped."""
+    """A run, or an occurrence that was missed or skipped, or several of them up to `scheduled_until`."""
 
     id: int
     job_id: str
     trigger: str
     status: str
+    cause: str | None
     reason: str | None
     attempt: int
     scheduled_for: datetime | None
     occurrences: int
+    scheduled_until: datetime | None
+    moved_to: datetime | None
+    start_by: datetime | None
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -189,23 +197,6 @@ class BillShape(BaseModel):
     first_seen_run: int | None
     last_seen_run: int | None
     changed_run: int | None
-
-
-class OccurrenceShape(BaseModel):
-    """One firing: in UTC, on the wall of the schedule's zone, and what daylight saving did to it."""
-
-    utc: datetime
-    local: str
-    offset: str
-    note: str
-
-
-class SchedulePreviewShape(BaseModel):
-    """A schedule in words and its next occurrences."""
-
-    description: str
-    time_zone: str
-    occurrences: list[OccurrenceShape]
 
 
 class SchedulerShape(BaseModel):

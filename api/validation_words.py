@@ -18,6 +18,7 @@ EXPECTED = {
     "int_parsing": WHOLE_NUMBER,
     "int_parsing_size": WHOLE_NUMBER,
     "int_type": WHOLE_NUMBER,
+    "list_type": "a list",
     "string_type": "text",
     "string_unicode": "text without halves of surrogate pairs",
 }

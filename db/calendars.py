@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
 
-from sqlalchemy import ColumnElement, cast, delete, func, insert, select, text
+from sqlalchemy import ColumnElement, Select, cast, delete, func, insert, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -18,11 +18,13 @@ import recurrence
 from db.audit import record_audit
 from db.errors import ConflictError, NotAllowedError, NotFoundError, PunctualError
 from db.models import Calendar, CalendarDay, Job, User
+from db.sign_in_throttle import is_storable
 from db.viewers import Viewer
 from recurrence import DayOff
 
 MAX_NAME_CHARACTERS = 80
 MAX_DAYS = 5000
+WEEKDAYS = frozenset(range(7))  # 0 = Sunday
 WEEKEND = frozenset({0, 6})
 
 
@@ -126,14 +128,15 @@ def list_days(session: Session, calendar_id: int) -> list[DayOff]:
 
 def list_calendars(session: Session) -> list[CalendarSummary]:
     """All calendars by name, with how many days they list and how many jobs keep them."""
-    days = select(func.count()).where(CalendarDay.calendar_id == Calendar.id).scalar_subquery()
-    jobs = select(func.count()).select_from(Job).where(_keeps(Calendar.id)).scalar_subquery()
-    rows = session.execute(
-        select(Calendar, User.name, days, jobs)
-        .outerjoin(User, User.id == Calendar.user_id)
-        .order_by(func.lower(Calendar.name))
-    )
-    return [CalendarSummary(*row) for row in rows]
+    return [CalendarSummary(*row) for row in session.execute(_summaries().order_by(func.lower(Calendar.name)))]
+
+
+def get_calendar_summary(session: Session, calendar_id: int) -> CalendarSummary:
+    """One calendar as it is in the list. Raises NotFoundError."""
+    row = session.execute(_summaries().where(Calendar.id == calendar_id)).one_or_none()
+    if row is None:
+        raise NotFoundError("there is no such calendar")
+    return CalendarSummary(*row)
 
 
 def may_change(viewer: Viewer, calendar: Calendar) -> bool:
@@ -196,6 +199,12 @@ def draft_of(calendar: Calendar, days: Sequence[DayOff]) -> CalendarDraft:
     )
 
 
+def _summaries() -> Select[Calendar, str, int, int]:
+    days = select(func.count()).where(CalendarDay.calendar_id == Calendar.id).scalar_subquery()
+    jobs = select(func.count()).select_from(Job).where(_keeps(Calendar.id)).scalar_subquery()
+    return select(Calendar, User.name, days, jobs).outerjoin(User, User.id == Calendar.user_id)
+
+
 def _as_recurrence(draft: CalendarDraft) -> recurrence.Calendar:
     return _interned(
         recurrence.Calendar(
@@ -223,12 +232,18 @@ def _check(draft: CalendarDraft) -> None:
     for day in draft.days:
         if day.ends_on < day.starts_on:
             raise InvalidCalendarError(f'"{day.name}" ends on {day.ends_on}, before it starts on {day.starts_on}')
+        if not is_storable(day.name):
+            raise InvalidCalendarError(f"the name of the day {day.starts_on} has a character that cannot be stored")
+    if not draft.weekend <= WEEKDAYS:
+        raise InvalidCalendarError(f"weekend: found {min(draft.weekend - WEEKDAYS)}; allowed 0 to 6, 0 = Sunday")
     if len(draft.weekend) == 7:
         raise InvalidCalendarError("a weekend of seven days leaves no working day")
     if draft.time_zone is not None:
         recurrence.checked_time_zone(draft.time_zone)
     if draft.country is not None:
         recurrence.checked_country(draft.country, draft.subdivision)
+    elif draft.subdivision is not None:
+        raise InvalidCalendarError("a subdivision needs its country")
 
 
 def _fill(session: Session, calendar: Calendar, draft: CalendarDraft) -> None:
