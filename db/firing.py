@@ -8,7 +8,7 @@ batch, and only when a job keeps a calendar or something is late.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -16,13 +16,14 @@ from sqlalchemy.orm import Session
 from db.audit import record_audit
 from db.calendars import load_calendars
 from db.models import Cause, Job, Portal, RunStatus, RunTrigger
-from db.outages import NOTICED_AFTER, list_outages
-from db.planning import JobPlan, PlannedRun, Surroundings, plan_job
+from db.outages import list_outages
+from db.planning import JobPlan, PlannedRun, Surroundings, plan_giving_up, plan_job
 from db.schedule_periods import end_period
 from db.wake import Wake, send_wake
 from recurrence import Calendar, InvalidScheduleError
 
 BATCH_SIZE = 500
+LATE = timedelta(seconds=1)  # the shortest start window: what is later may be missed, and an outage be why
 
 logger = logging.getLogger(__name__)
 
@@ -48,15 +49,12 @@ def fire_due_jobs(session: Session, now: datetime, *, limit: int = BATCH_SIZE) -
     )
     rows = [(job, breaker_open_until) for job, breaker_open_until in found]
     plans: list[JobPlan] = []
-    for job, surroundings in _surround(session, rows, now):
+    calendars, outages = _look_around(session, [job for job, _ in rows], now)
+    for job, breaker_open_until in rows:
         try:
-            plan = plan_job(job, surroundings)
+            plans.append(plan_job(job, Surroundings(now, breaker_open_until, _calendars_of(job, calendars), outages)))
         except InvalidScheduleError as error:
             _suspend_job(session, job, error, now)
-        else:
-            plans.append(plan)
-            if job.moved_runs != list(plan.moved_runs):
-                job.moved_runs = list(plan.moved_runs)
     queued = 0
     if plans:
         queued_ids = insert_planned_runs(session, [run for plan in plans for run in plan.runs], now)
@@ -109,21 +107,20 @@ def insert_planned_runs(session: Session, planned: Sequence[PlannedRun], now: da
     return [session_id for session_id, status in inserted if status == RunStatus.QUEUED]
 
 
-def _surround(
-    session: Session, rows: Sequence[tuple[Job, datetime | None]], now: datetime
-) -> list[tuple[Job, Surroundings]]:
-    calendar_ids = {calendar_id for job, _ in rows for calendar_id in job.calendar_ids}
-    calendars = load_calendars(session, calendar_ids) if calendar_ids else {}
-    earliest = min((job.next_run for job, _ in rows if job.next_run is not None), default=now)
-    outages = list_outages(session, earliest, now) if earliest < now - NOTICED_AFTER else ()
-    return [
-        (job, Surroundings(now, breaker_open_until, _calendars_of(job, calendars), outages))
-        for job, breaker_open_until in rows
-    ]
+def _look_around(
+    session: Session, jobs: Sequence[Job], now: datetime
+) -> tuple[dict[int, Calendar], Sequence[tuple[datetime, datetime]]]:
+    """The calendars that the jobs keep, and the outages since the first of them was due."""
+    calendars = load_calendars(session, {calendar_id for job in jobs for calendar_id in job.calendar_ids})
+    earliest = min((job.next_run for job in jobs if job.next_run is not None), default=now)
+    return calendars, list_outages(session, earliest, now) if earliest <= now - LATE else ()
 
 
 def _calendars_of(job: Job, calendars: dict[int, Calendar]) -> tuple[Calendar, ...]:
-    return tuple(calendars[calendar_id] for calendar_id in job.calendar_ids) if job.calendar_ids else ()
+    unknown = [calendar_id for calendar_id in job.calendar_ids if calendar_id not in calendars]
+    if unknown:
+        raise InvalidScheduleError(f"there is no calendar {unknown[0]} any more")
+    return tuple(calendars[calendar_id] for calendar_id in job.calendar_ids)
 
 
 def _advance_jobs(session: Session, plans: Sequence[JobPlan], queued_ids: set[str]) -> None:
@@ -132,17 +129,20 @@ def _advance_jobs(session: Session, plans: Sequence[JobPlan], queued_ids: set[st
             UPDATE import_sessions AS s
             SET next_run = v.next_run,
                 last_scheduled_run = greatest(s.last_scheduled_run, v.fired),
+                moved_runs = CAST(v.moved_runs AS timestamptz[]),
                 status = CASE WHEN v.queued AND s.status <> 'running' THEN 'queued' ELSE s.status END
             FROM unnest(
                 CAST(:ids AS text[]), CAST(:next_runs AS timestamptz[]), CAST(:fired AS timestamptz[]),
-                CAST(:queued AS boolean[])
-            ) AS v(id, next_run, fired, queued)
+                CAST(:moved_runs AS text[]), CAST(:queued AS boolean[])
+            ) AS v(id, next_run, fired, moved_runs, queued)
             WHERE s.id = v.id
         """),
         {
             "ids": [p.session_id for p in plans],
             "next_runs": [p.next_run for p in plans],
             "fired": [p.last_fired for p in plans],
+            # As text: an array of arrays would have to be as long in every row.
+            "moved_runs": ["{" + ",".join(at.isoformat() for at in p.moved_runs) + "}" for p in plans],
             "queued": [p.session_id in queued_ids for p in plans],
         },
     )
@@ -153,8 +153,11 @@ def _suspend_job(session: Session, job: Job, error: InvalidScheduleError, now: d
     logger.error("job %s: its schedule cannot be read and was paused: %s", job.id, error)
     reason = f"the schedule was paused because it cannot be read: {error}"
     assert job.next_run is not None
-    row = PlannedRun(job.id, job.next_run, RunStatus.SKIPPED, Cause.UNREADABLE, reason)
-    insert_planned_runs(session, [row], now)
+    try:
+        given_up = plan_giving_up(job, now, Cause.UNREADABLE, reason)  # the rule is sound, a calendar is not
+    except InvalidScheduleError:
+        given_up = [PlannedRun(job.id, job.next_run, RunStatus.SKIPPED, Cause.UNREADABLE, reason)]
+    insert_planned_runs(session, given_up, now)
     job.paused_at = now
     end_period(session, job.id, now)
     record_audit(session, None, reason, f"job {job.id}")

@@ -138,7 +138,7 @@ def draw_up_ledger(
     is_readable = True
     for period in periods:
         try:
-            expected = _expected(period, starts_at, until)
+            expected = _expected(period, starts_at, until, limit=MAX_EXPECTED - len(book.seen))
         except InvalidScheduleError:
             is_readable = False
             continue
@@ -196,15 +196,19 @@ class _Book:
         return job.is_scheduled and job.paused_at is None and job.next_run is not None and job.next_run <= at
 
 
-def _expected(period: SchedulePeriod, since: datetime, until: datetime) -> Iterator[datetime]:
-    """What the period's rule says, strictly after its start and up to its end. Raises InvalidScheduleError."""
+def _expected(period: SchedulePeriod, since: datetime, until: datetime, *, limit: int) -> Iterator[datetime]:
+    """What the period's rule says, strictly after its start and up to its end.
+
+    Raises InvalidScheduleError, and InvalidPeriodError when it says more than `limit`.
+    """
     rule = parse_rule(period.schedule_type, period.schedule_config, period.time_zone)
-    after = max(since - TICK, period.starts_at)
+    after = period.starts_at if since <= period.starts_at else since - TICK
     last = min(until, period.ends_at) if period.ends_at is not None else until
     count = count_occurrences(rule, after, last) if last > after else 0
-    if count > MAX_EXPECTED:
+    if count > limit:
+        found = f"{count + MAX_EXPECTED - limit:,}"
         raise InvalidPeriodError(
-            f"{count:,} occurrences are expected in this period; choose one of at most {MAX_EXPECTED:,}"
+            f"{found} occurrences are expected in this period; choose one of at most {MAX_EXPECTED:,}"
         )
 
     def walk() -> Iterator[datetime]:

@@ -29,6 +29,8 @@ MAX_SPANS = 3
 def describe_ledger(ledger: Ledger, zone: ZoneInfo) -> str:
     """One sentence, times in the zone; a difference is told at its end."""
     if not ledger.expected and not ledger.unexpected_count:
+        if not ledger.is_readable:
+            return "nothing can be expected of a schedule that cannot be read"
         return "0 expected: the schedule has no run in this period"
     words = f"{ledger.expected:,} expected, {ledger.accounted:,} accounted for"
     if ledger.groups:
@@ -36,7 +38,9 @@ def describe_ledger(ledger: Ledger, zone: ZoneInfo) -> str:
     if ledger.lost_count:
         words += f"; {ledger.lost_count:,} left no trace"
     if ledger.unexpected_count:
-        words += f"; {ledger.unexpected_count:,} ran at a time that no schedule had"
+        words += f"; {ledger.unexpected_count:,} at a time that no schedule had"
+    if not ledger.is_readable:
+        words += "; a schedule of this period cannot be read"
     return words
 
 
@@ -48,8 +52,12 @@ def _describe_group(group: LedgerGroup, zone: ZoneInfo) -> str:
     if group.outages:
         spans = [_span(began, ended, zone) for began, ended in group.outages[:MAX_SPANS]]
         more = len(group.outages) - len(spans)
-        cause += " " + ", ".join(spans) + (f" and {more} more times" if more else "")
+        cause += " " + ", ".join(spans) + (f" and {_times(more)} more" if more else "")
     return f"{words} ({cause})"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _span(began: datetime, ended: datetime, zone: ZoneInfo) -> str:

@@ -4,7 +4,7 @@ Pure: rows of the tables go in, rows to be stored come out. Every occurrence lea
 queued, missed or skipped. The newest 100 leave one each; what is older shares one row that counts them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -22,6 +22,8 @@ from recurrence import (
 )
 
 MAX_SINGLE_ROWS = 100
+WILL_MOVE = "; runs on the next working day instead"
+TICK = timedelta(microseconds=1)
 ON_TIME = timedelta(seconds=60)
 
 
@@ -80,7 +82,9 @@ def plan_job(job: Job, here: Surroundings) -> JobPlan:
     rule = rule_of(job)
     due = find_due(rule, job.next_run, here.now)
     rows = _collapse(job, due, _cause_of_missing(job, job.next_run, here))
-    ordinary, days_off, moved_runs = _set_days_off_aside(job, due.newest, here)
+    to_place = {*due.newest, *_list_due_moves(job, rule, due, here.now)}
+    placed, days_off, moved_runs = _set_days_off_aside(job, to_place, here)
+    ordinary = [at for at in placed if not _is_counted(job, rule, due, at)]
     wanted = _choose_wanted(job, ordinary, here.now)
     for at in ordinary:
         if at in wanted:
@@ -96,9 +100,9 @@ def plan_giving_up(job: Job, now: datetime, cause: Cause, reason: str) -> list[P
     """Rows for occurrences that are due and that nobody will fire any more, because the schedule ends or changes."""
     if job.next_run is None or job.next_run > now:
         return []
-    due = find_due(rule_of(job), job.next_run, now)
-    moved = [at for at in job.moved_runs if at <= now]
-    singles = sorted({*due.newest, *moved})
+    rule = rule_of(job)
+    due = find_due(rule, job.next_run, now)
+    singles = sorted({*due.newest, *_list_due_moves(job, rule, due, now)})
     return _collapse(job, due, (cause, reason)) + [
         PlannedRun(job.id, at, RunStatus.MISSED, cause, reason) for at in singles
     ]
@@ -121,7 +125,7 @@ def find_due(rule: Rule, first: datetime, now: datetime) -> Due:
         return Due(tuple(newest), following)
     newest = last_occurrences(rule, first, now, MAX_SINGLE_ROWS)
     older = 1 + count_occurrences(rule, first, now) - len(newest)
-    (before_newest,) = last_occurrences(rule, first, newest[0] - timedelta(microseconds=1), 1) or [first]
+    (before_newest,) = last_occurrences(rule, first, newest[0] - TICK, 1) or [first]
     return Due(tuple(newest), next_occurrence(rule, now), older, before_newest)
 
 
@@ -134,23 +138,33 @@ def _collapse(job: Job, due: Due, why: tuple[Cause, str]) -> list[PlannedRun]:
     ]
 
 
+def _list_due_moves(job: Job, rule: Rule, due: Due, now: datetime) -> list[datetime]:
+    return [at for at in job.moved_runs if at <= now and not _is_counted(job, rule, due, at)]
+
+
+def _is_counted(job: Job, rule: Rule, due: Due, at: datetime) -> bool:
+    """Whether the row that counts the older occurrences accounts for this one, so that no other row may."""
+    if due.older_until is None or at > due.older_until:
+        return False
+    return at == job.next_run or next_occurrence(rule, at - TICK) == at
+
+
 def _set_days_off_aside(
-    job: Job, due: Sequence[datetime], here: Surroundings
+    job: Job, due: Collection[datetime], here: Surroundings
 ) -> tuple[list[datetime], list[PlannedRun], list[datetime]]:
     """Of what is due: what falls on ordinary days, rows for days off, and what was moved and is due later."""
     if not here.calendars and not job.moved_runs:
-        return list(due), [], []
-    to_place = sorted({*due, *(at for at in job.moved_runs if at <= here.now)})
+        return sorted(due), [], []
     ordinary: set[datetime] = set()
     rows: list[PlannedRun] = []
     later = {at for at in job.moved_runs if at > here.now}
-    for at in to_place:
+    for at in sorted(due):
         name = day_off_at(here.calendars, at, job.time_zone)
         if name is None:
             ordinary.add(at)
             continue
         moved_to = next_working_time(here.calendars, at, job.time_zone) if job.on_holiday == OnHoliday.MOVE else None
-        reason = f"holiday: {name}" + ("; runs on the next working day instead" if moved_to else "")
+        reason = f"holiday: {name}" + (WILL_MOVE if moved_to else "")
         rows.append(PlannedRun(job.id, at, RunStatus.SKIPPED, Cause.HOLIDAY, reason, moved_to=moved_to))
         if moved_to is not None:
             (ordinary if moved_to <= here.now else later).add(moved_to)
@@ -187,7 +201,7 @@ def _cause_of_missing(job: Job, at: datetime, here: Surroundings) -> tuple[Cause
             return Cause.OUTAGE, f"no scheduler was running from {began:%d %b %H:%M} to {ended:%d %b %H:%M} UTC"
     grace = _start_window(job)
     if grace is not None and here.now - at > grace:
-        return Cause.LATE, f"not started within its start window of {in_words(grace)}"
+        return Cause.LATE, f"not started within its start window of {in_words(int(grace.total_seconds()))}"
     return Cause.LATE, "no scheduler came to it before it was too late"
 
 
@@ -199,9 +213,8 @@ def _earliest(following: datetime | None, moved_runs: Sequence[datetime]) -> dat
     return min((at for at in (following, *moved_runs) if at is not None), default=None)
 
 
-def in_words(span: timedelta) -> str:
+def in_words(seconds: int) -> str:
     """A start window as people say it: "90 s", "10 min", "2 h", "1 day"."""
-    seconds = int(span.total_seconds())
     for unit, name in ((86400, "day"), (3600, "h"), (60, "min")):
         if seconds % unit == 0:
             count = seconds // unit

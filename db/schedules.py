@@ -1,26 +1,28 @@
 """A job's schedule: put it in force, change it, pause and resume it, and how occurrences are treated.
 
 Callers hold the job's lock and know that the viewer may change it. No change makes anything run at once:
-what is due by the old schedule and was not fired is recorded as missed.
+what is due by the old schedule and was not fired is recorded as missed. A change counts from now, or from the
+last occurrence that a scheduler fired by a clock ahead of the caller's.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from db.calendars import load_calendars, require_calendars
 from db.firing import insert_planned_runs
-from db.models import CatchUp, Cause, Job, OnHoliday, Overlap
-from db.planning import plan_giving_up, rule_of
+from db.models import CatchUp, Cause, Job, OnHoliday, Overlap, Run, RunTrigger
+from db.planning import TICK, WILL_MOVE, plan_giving_up, rule_of
 from db.schedule_periods import begin_period, end_period
 from recurrence import Calendar, InvalidScheduleError, Rule, next_occurrence, next_on_ordinary_day, parse_rule
 
 MAX_CALENDARS = 10
+CALLED_OFF = "; was to run on the next working day, but the schedule was changed"
 NEVER_FIRES = "this schedule never fires: no day and time fits it"
-TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,17 @@ def apply_policy(session: Session, job: Job, policy: RunPolicy) -> None:
 def set_schedule(session: Session, job: Job, schedule: Schedule | None, now: datetime) -> None:
     """Give a stored job another schedule, or none; a paused job stays paused.
 
-    The next run is the first occurrence after now. Raises recurrence.InvalidScheduleError.
+    The next run is the first occurrence after now. What the old schedule moved off days off is called off. The
+    schedule that the job has already changes nothing. Raises recurrence.InvalidScheduleError.
     """
+    now = _after_what_fired(session, job, now)
     first = None if schedule is None else next_occurrence(schedule.rule, now)
     if schedule is not None and first is None:
         raise InvalidScheduleError(NEVER_FIRES)
+    if schedule == schedule_of(job):
+        return
     _end(session, job, now, "the schedule was changed before a scheduler came to it")
+    _call_off_moves(session, job, now)
     job.is_scheduled = schedule is not None
     job.next_run, job.moved_runs = first, []
     if schedule is None:
@@ -101,12 +108,14 @@ def set_schedule(session: Session, job: Job, schedule: Schedule | None, now: dat
 
 def pause_schedule(session: Session, job: Job, now: datetime) -> None:
     """Expect nothing from now on."""
+    now = _after_what_fired(session, job, now)
     _end(session, job, now, "the schedule was paused before a scheduler came to it")
     job.paused_at = now
 
 
 def resume_schedule(session: Session, job: Job, now: datetime) -> None:
     """Expect the first occurrence after now. Raises recurrence.InvalidScheduleError."""
+    now = _after_what_fired(session, job, now)
     job.next_run, job.moved_runs = next_after_resuming(job, now)
     if job.next_run is None:
         raise InvalidScheduleError(NEVER_FIRES)
@@ -136,12 +145,31 @@ def next_run_of(job: Job, calendars: tuple[Calendar, ...]) -> datetime | None:
         return None
     if not calendars:
         return job.next_run
-    try:
-        rule = rule_of(job)
-    except InvalidScheduleError:
-        return job.next_run
     moves = job.on_holiday == OnHoliday.MOVE
-    return next_on_ordinary_day(rule, job.next_run - TICK, calendars, moves=moves, pending=job.moved_runs)
+    try:
+        return next_on_ordinary_day(rule_of(job), job.next_run - TICK, calendars, moves=moves, pending=job.moved_runs)
+    except InvalidScheduleError:  # of the rule or of a calendar's country: it is paused when it falls due
+        return job.next_run
+
+
+def _after_what_fired(session: Session, job: Job, now: datetime) -> datetime:
+    """Now, unless a scheduler fired a later occurrence: its clock is ahead, or it held the job until this moment."""
+    fired = select(func.max(Run.scheduled_for)).where(
+        Run.session_id == job.id, Run.trigger == RunTrigger.SCHEDULE, Run.scheduled_for > now
+    )
+    return session.execute(fired).scalar_one() or now
+
+
+def _call_off_moves(session: Session, job: Job, now: datetime) -> None:
+    """What was moved and is still to run, no longer is: the rows of the days off say so, and the ledger reads them."""
+    if not any(at > now for at in job.moved_runs):
+        return
+    session.execute(
+        update(Run)
+        .where(Run.session_id == job.id, Run.moved_to > now)
+        .values(moved_to=None, reason=func.replace(Run.reason, WILL_MOVE, CALLED_OFF))
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _end(session: Session, job: Job, now: datetime, reason: str) -> None:

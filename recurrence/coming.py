@@ -82,9 +82,11 @@ def next_on_ordinary_day(
         place = _place(rule, at, calendars, moves)
         if place.day_off is None:
             return at
-        # Among times that share their dates in all zones, the first is also the first of those that move.
         first = min((moved for moved in (first, place.moved_to) if moved is not None), default=None)
-        at = next_occurrence(rule, _last_of_the_same_dates(zones, at))
+        # Among times that share their dates in all zones, the first is also the first of those that move, unless
+        # the clocks of the zones do not go alike until then.
+        is_first = place.moved_to is None or len({to_wall(z, place.moved_to) - to_wall(z, at) for z in zones}) == 1
+        at = next_occurrence(rule, _last_of_the_same_dates(zones, at) if is_first else at)
     return first
 
 

@@ -1,19 +1,23 @@
 """Rows for tests to start from. Each maker flushes, so ids are known; the caller owns the transaction."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
 from db.accounts import NewAccount
+from db.calendars import CalendarDraft, create_calendar
 from db.encryption import SecretBox
 from db.jobs import JobDraft
-from db.models import Account, Job, JobStatus, Portal, Role, Run, RunStatus, RunTrigger, User, new_id
+from db.models import Account, Job, JobStatus, Outage, Portal, Role, Run, RunStatus, RunTrigger, User, new_id
+from db.schedule_periods import begin_period
 from db.schedules import Schedule
 from db.viewers import Viewer
+from recurrence import DayOff
 
 NOW = datetime(2025, 3, 10, 12, 0, tzinfo=UTC)
+HOURLY = Schedule("custom", {"cron_expression": "0 * * * *"}, "UTC")
 DAILY = Schedule("daily", {"hour": 2, "minute": 0}, "UTC")
 EVERY_MINUTE = Schedule("custom", {"cron_expression": "* * * * *"}, "UTC")
 PASSWORD = "Right-horse-1"
@@ -41,7 +45,7 @@ def make_portal(session: Session, host: str = "portal.example", **columns: Any) 
 def make_job(
     session: Session, viewer: Viewer, *, schedule: Schedule | None = None, accounts: int = 1, **columns: Any
 ) -> Job:
-    """A job with that many accounts. With a schedule, `next_run` is NOW unless told."""
+    """A job with that many accounts. A schedule has its next run at NOW unless told, and is in force."""
     job = Job(
         id=new_id(),
         user_id=viewer.user_id,
@@ -63,6 +67,8 @@ def make_job(
         setattr(job, column, value)
     session.add(job)
     session.flush()
+    if schedule is not None and job.is_scheduled and job.paused_at is None and job.next_run is not None:
+        begin_period(session, job, job.next_run - timedelta(microseconds=1))
     for row_number in range(2, accounts + 2):
         make_account(session, job, f"account{row_number}@example.com", row_number)
     return job
@@ -119,3 +125,19 @@ def make_draft(name: str = "Water bills", *, schedule: Schedule | None = None, a
         schedule=schedule,
         accounts=[NewAccount(n, f"account{n}@example.com", f"secret-{n}", {}) for n in range(2, accounts + 2)],
     )
+
+
+def day_off(text: str, until: str | None = None, *, name: str = "Inventory") -> DayOff:
+    """A day off from `2025-03-11`, or all days until another one, both included."""
+    return DayOff(date.fromisoformat(text), date.fromisoformat(until or text), name)
+
+
+def make_calendar(session: Session, viewer: Viewer, *days: DayOff, name: str = "Bank holidays", **draft: Any) -> int:
+    """A calendar of the viewer's, by its id."""
+    return create_calendar(session, viewer, CalendarDraft(name, days, **draft), now=NOW).id
+
+
+def make_outage(session: Session, began_at: datetime, ended_at: datetime) -> None:
+    """Nobody fired in between."""
+    session.add(Outage(began_at=began_at, ended_at=ended_at))
+    session.flush()

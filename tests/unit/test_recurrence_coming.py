@@ -148,6 +148,14 @@ def test_coming_is_what_a_plain_reading_says(part: int) -> None:
         assert [(item.at, item.day_off, item.moved_to) for item in found] == wanted, number
 
 
+def test_later_run_may_move_to_an_earlier_day_because_clocks_change_on_different_days() -> None:
+    """A drawn case: Cairo puts its clocks back on 31 October, so a day off there ends an hour later on Lord Howe."""
+    rule, after, calendars, moves, pending = draw_case(10_075)
+    items = islice(coming(rule, after, calendars, moves=moves, pending=pending), 100)
+    first = next(item.at for item in items if item.runs)
+    assert next_on_ordinary_day(rule, after, calendars, moves=moves, pending=pending) == first
+
+
 @pytest.mark.parametrize("part", range(3))
 def test_next_on_ordinary_day_is_the_first_of_coming_that_runs(part: int) -> None:
     for number in range(part * CASES, (part + 1) * CASES):
