@@ -1,10 +1,28 @@
 """Calendars as tests send them."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from tests.api.portal_story import Person
 
+YEAR = datetime.now(UTC).year
+ICS = f"""BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//test//test//EN
+BEGIN:VEVENT
+UID:1
+DTSTART;VALUE=DATE:{YEAR}1224
+DTEND;VALUE=DATE:{YEAR}1227
+SUMMARY:Shut for Christmas
+END:VEVENT
+BEGIN:VEVENT
+UID:2
+DTSTART;VALUE=DATE:20000501
+RRULE:FREQ=YEARLY
+SUMMARY:May Day
+END:VEVENT
+END:VCALENDAR
+"""
 CHRISTMAS = {"starts_on": "2030-12-25", "name": "Christmas Day"}
 
 

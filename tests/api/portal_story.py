@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from api.tokens import TokenClaims, sign_token
 from db.engine import transaction
-from db.models import Bill, LogLevel, Portal, Result, ResultStatus, Role, RunStatus, SessionKind, User
+from db.models import Bill, Calendar, LogLevel, Portal, Result, ResultStatus, Role, RunStatus, SessionKind, User
 from db.run_log import record_log_line
 from db.user_sessions import create_user_session
 from db.viewers import Viewer
@@ -48,7 +48,7 @@ class Person:
 
 @dataclass
 class Story:
-    """Ids of what one run left behind."""
+    """Ids of what one run left behind, and of a calendar of the same user."""
 
     job_id: str
     run_id: int
@@ -56,6 +56,7 @@ class Story:
     empty_result_id: str
     bill_id: int
     bare_bill_id: int
+    calendar_id: int
 
 
 def add_person(engine: Engine, api: FastAPI, username: str, role: Role) -> Person:
@@ -83,7 +84,7 @@ def post_job(person: Person, *, csv: str | bytes | None = CSV, **changes: str | 
 
 
 def tell_story(engine: Engine, viewer: Viewer, home: Path) -> Story:
-    """A job that ran: one account brought a bill with two documents, another failed."""
+    """A job that ran: one account brought a bill with two documents, another failed. And a calendar."""
     store(home, "ab/abcd.pdf", PDF)
     store(home, "cd/cdef.csv", b"number,amount\n42,12.50\n")
     with transaction(engine) as session:
@@ -101,7 +102,10 @@ def tell_story(engine: Engine, viewer: Viewer, home: Path) -> Story:
         )  # fmt: skip
         bare = make_bill(session, run.id, job.id, number="0041")
         record_log_line(session, run.id, LogLevel.INFO, "signed in", at=NOW)
-        return Story(job.id, run.id, result.id, empty.id, bill.id, bare.id)
+        calendar = Calendar(user_id=viewer.user_id, name="Closed", country="GB")
+        session.add(calendar)
+        session.flush()
+        return Story(job.id, run.id, result.id, empty.id, bill.id, bare.id, calendar.id)
 
 
 def find_portal(session: Session) -> Portal:

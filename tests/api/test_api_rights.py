@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -10,13 +11,15 @@ from sqlalchemy import Engine, func, select
 
 from api.app import build_api
 from db.engine import transaction
-from db.models import Account, AuditEntry, Job, Role, Run, UserSession
+from db.models import Account, AuditEntry, Calendar, Job, Role, Run, UserSession
+from tests.api.calendar_requests import ICS, post_calendar
 from tests.api.conftest import SECRET_KEY
 from tests.api.portal_story import CSV, SECRET, Person, Story, post_job, tell_story
 
 READS = [
     ("GET", "/jobs/{job_id}"),
     ("GET", "/jobs/{job_id}/runs"),
+    ("GET", "/jobs/{job_id}/ledger"),
     ("GET", "/runs/{run_id}"),
     ("GET", "/runs/{run_id}/results"),
     ("GET", "/runs/{run_id}/log"),
@@ -32,24 +35,44 @@ WRITES = [
     ("POST", "/jobs/{job_id}/stop"),
     ("POST", "/jobs/{job_id}/pause"),
     ("POST", "/jobs/{job_id}/resume"),
+    ("POST", "/jobs/{job_id}/schedule/impact"),
+    ("POST", "/jobs/bulk/reschedule"),
+    ("POST", "/jobs/bulk/pause"),
+    ("POST", "/jobs/bulk/resume"),
 ]
+CALENDAR_READS = [("GET", "/calendars/{calendar_id}")]  # everybody's to read, their owner's to change
+CALENDAR_WRITES = [("PATCH", "/calendars/{calendar_id}"), ("DELETE", "/calendars/{calendar_id}")]
+NEW_CALENDARS = [("POST", "/calendars"), ("POST", "/calendars/import")]
 WITHOUT_OWNER = [
     ("GET", "/jobs"),
     ("POST", "/jobs"),
     ("POST", "/auth/logout"),
     ("POST", "/schedules/preview"),
+    ("GET", "/calendars"),
+    ("GET", "/calendars/countries"),
     ("GET", "/metrics"),
 ]
-MULTIPART = [("POST", "/jobs"), ("PUT", "/jobs/{job_id}/accounts")]
+SIGNED_IN = READS + WRITES + CALENDAR_READS + CALENDAR_WRITES + NEW_CALENDARS + WITHOUT_OWNER
+MULTIPART = [("POST", "/jobs"), ("PUT", "/jobs/{job_id}/accounts"), ("POST", "/calendars/import")]
+AT_FIVE = {"schedule_type": "daily", "schedule_config": {"hour": 5, "minute": 0}}
 PUBLIC = [("GET", "/health"), ("POST", "/auth/login")]
 
 
 def call(client: TestClient, route: tuple[str, str], story: Story) -> tuple[int, str]:
     method, path = route
     files = {"csv": ("accounts.csv", CSV, "text/csv")} if method == "PUT" else None
-    body = {"name": "x"} if method == "PATCH" else None
-    answer = client.request(method, path.format(**vars(story)), json=body, files=files)
+    answer = client.request(method, path.format(**vars(story)), json=body_of(route, story), files=files)
     return answer.status_code, answer.text
+
+
+def body_of(route: tuple[str, str], story: Story) -> dict[str, object] | None:
+    """A good body of the call, where it takes JSON."""
+    method, path = route
+    if path.startswith("/jobs/bulk/"):
+        return {"job_ids": [story.job_id]} | (AT_FIVE if path.endswith("/reschedule") else {})
+    if path.endswith("/impact"):
+        return dict(AT_FIVE)
+    return {"name": "x"} if method == "PATCH" else None
 
 
 @pytest.fixture
@@ -60,7 +83,7 @@ def story(engine: Engine, olive: Person, tmp_path: Path) -> Story:
 def test_every_route_is_in_one_of_these_tables() -> None:
     paths = build_api().openapi()["paths"]
     routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert routes == {*READS, *WRITES, *WITHOUT_OWNER, *PUBLIC}
+    assert routes == {*SIGNED_IN, *PUBLIC}
 
 
 @pytest.mark.parametrize("route", READS + WRITES, ids=" ".join)
@@ -75,13 +98,13 @@ def test_what_belongs_to_others_is_404(
     assert snapshot(engine) == before
 
 
-@pytest.mark.parametrize("route", READS + WRITES, ids=" ".join)
+@pytest.mark.parametrize("route", READS + WRITES + CALENDAR_READS + CALENDAR_WRITES, ids=" ".join)
 def test_what_does_not_exist_is_404(olive: Person, route: tuple[str, str]) -> None:
-    nothing = Story("nothing", 999_999, "nothing", "nothing", 999_999, 999_999)
+    nothing = Story("nothing", 999_999, "nothing", "nothing", 999_999, 999_999, 999_999)
     assert call(olive.client, route, nothing)[0] == 404
 
 
-@pytest.mark.parametrize("route", READS + WRITES + WITHOUT_OWNER, ids=" ".join)
+@pytest.mark.parametrize("route", SIGNED_IN, ids=" ".join)
 def test_nothing_works_without_a_token(
     engine: Engine, client: TestClient, story: Story, route: tuple[str, str]
 ) -> None:
@@ -93,7 +116,7 @@ def test_nothing_works_without_a_token(
     assert snapshot(engine) == before
 
 
-@pytest.mark.parametrize("route", [*WRITES, ("POST", "/jobs")], ids=" ".join)
+@pytest.mark.parametrize("route", [*WRITES, *CALENDAR_WRITES, *NEW_CALENDARS, ("POST", "/jobs")], ids=" ".join)
 def test_viewers_may_not_change_their_own(
     engine: Engine, sign_in: Callable[..., Person], tmp_path: Path, route: tuple[str, str]
 ) -> None:
@@ -103,6 +126,9 @@ def test_viewers_may_not_change_their_own(
     if route == ("POST", "/jobs"):
         answer = post_job(viewer, csv="not an accounts file")
         status, text = answer.status_code, answer.text
+    elif route in NEW_CALENDARS:
+        answer = create(viewer, route)
+        status, text = answer.status_code, answer.text
     else:
         status, text = call(viewer.client, route, story)
     assert status == 403
@@ -110,7 +136,7 @@ def test_viewers_may_not_change_their_own(
     assert snapshot(engine) == before
 
 
-@pytest.mark.parametrize("route", READS, ids=" ".join)
+@pytest.mark.parametrize("route", READS + CALENDAR_READS, ids=" ".join)
 def test_viewers_read_their_own(
     engine: Engine, sign_in: Callable[..., Person], tmp_path: Path, route: tuple[str, str]
 ) -> None:
@@ -118,7 +144,36 @@ def test_viewers_read_their_own(
     assert call(viewer.client, route, tell_story(engine, viewer.viewer, tmp_path))[0] == 200
 
 
-@pytest.mark.parametrize("route", READS + WRITES, ids=" ".join)
+@pytest.mark.parametrize("route", CALENDAR_READS, ids=" ".join)
+@pytest.mark.parametrize("role", Role)
+def test_everybody_reads_calendars(
+    story: Story, sign_in: Callable[..., Person], role: Role, route: tuple[str, str]
+) -> None:
+    assert call(sign_in("mallory", role).client, route, story)[0] == 200
+
+
+@pytest.mark.parametrize("route", CALENDAR_WRITES, ids=" ".join)
+def test_calendars_of_others_stay_as_they_are(
+    engine: Engine, story: Story, sign_in: Callable[..., Person], route: tuple[str, str]
+) -> None:
+    before = snapshot(engine)
+    status, text = call(sign_in("mallory").client, route, story)
+    assert (status, text) == (403, '{"error":"only its owner and admins may change this calendar"}')
+    assert snapshot(engine) == before
+
+
+@pytest.mark.parametrize("route", READS + WRITES + CALENDAR_WRITES, ids=" ".join)
+def test_owners_read_and_change_their_own(story: Story, olive: Person, route: tuple[str, str]) -> None:
+    status, text = call(olive.client, route, story)
+    assert status in ((409,) if route[1].endswith("/stop") else (200, 202, 204)), text
+
+
+@pytest.mark.parametrize("route", NEW_CALENDARS, ids=" ".join)
+def test_operators_make_calendars(olive: Person, route: tuple[str, str]) -> None:
+    assert create(olive, route).status_code == 201
+
+
+@pytest.mark.parametrize("route", READS + WRITES + CALENDAR_WRITES, ids=" ".join)
 def test_admins_read_and_change_everyones(story: Story, sign_in: Callable[..., Person], route: tuple[str, str]) -> None:
     admin = sign_in("ada", Role.ADMIN)
     status, text = call(admin.client, route, story)
@@ -178,9 +233,18 @@ def test_no_answer_holds_a_secret(
     assert found == []
 
 
+def create(person: Person, route: tuple[str, str]) -> Any:
+    """A new calendar by that route."""
+    if route == ("POST", "/calendars"):
+        return post_calendar(person, name="New")
+    files = {"ics": ("closed.ics", ICS, "text/calendar")}
+    return person.client.post("/calendars/import", data={"name": "New"}, files=files)
+
+
 def snapshot(engine: Engine) -> list[object]:
     """Enough of the database to see that nothing changed."""
     with transaction(engine) as session:
         jobs = session.execute(select(Job.id, Job.name, Job.version, Job.status, Job.paused_at)).all()
         counts = [session.scalar(select(func.count()).select_from(t)) for t in (Run, Account, AuditEntry)]
-        return [*map(tuple, jobs), *counts]
+        calendars = session.execute(select(Calendar.id, Calendar.name, Calendar.version)).all()
+        return [*map(tuple, jobs), *map(tuple, calendars), *counts]

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from db.engine import transaction
-from db.models import Bill, Job, LogLevel, Result, ResultStatus, Role, RunStatus, RunTrigger
+from db.models import Bill, Cause, Job, LogLevel, Result, ResultStatus, Role, RunStatus, RunTrigger
 from db.run_log import LogLine, record_log_lines
 from tests.api.portal_story import (
     PDF,
@@ -53,6 +53,24 @@ def test_run_shows_its_progress_and_outcomes(olive: Person, story: Story) -> Non
     assert run["results"] == {"success": 1, "wrong_credentials": 1}
     assert run["started_at"] == "2025-03-10T12:00:00Z"
     assert "lease_token" not in run
+
+
+def test_occurrence_that_did_not_run_says_why_and_where_it_went(engine: Engine, olive: Person) -> None:
+    hour = timedelta(hours=1)
+    missed: dict[str, Any] = {"cause": Cause.OUTAGE, "occurrences": 3, "scheduled_until": NOW + 2 * hour}
+    skipped: dict[str, Any] = {"cause": Cause.HOLIDAY, "moved_to": NOW + 24 * hour}
+    with transaction(engine) as session:
+        job = make_job(session, olive.viewer)
+        make_run(session, job, trigger=RunTrigger.SCHEDULE, status=RunStatus.MISSED, **missed)
+        make_run(session, job, trigger=RunTrigger.SCHEDULE, status=RunStatus.SKIPPED, at=NOW + 3 * hour, **skipped)
+        make_run(session, job, trigger=RunTrigger.SCHEDULE, at=NOW + 4 * hour, start_by=NOW + 5 * hour)
+    columns = ("cause", "occurrences", "scheduled_until", "moved_to", "start_by")
+    runs = olive.client.get(f"/jobs/{job.id}/runs").json()["items"]
+    assert [tuple(run[column] for column in columns) for run in runs] == [
+        (None, 1, None, None, "2025-03-10T17:00:00Z"),
+        ("holiday", 1, None, "2025-03-11T12:00:00Z", None),
+        ("outage", 3, "2025-03-10T14:00:00Z", None, None),
+    ]
 
 
 def test_runs_page_newest_first(engine: Engine, olive: Person) -> None:
