@@ -54,7 +54,7 @@ WITHOUT_OWNER = [
 ]
 SIGNED_IN = READS + WRITES + CALENDAR_READS + CALENDAR_WRITES + NEW_CALENDARS + WITHOUT_OWNER
 MULTIPART = [("POST", "/jobs"), ("PUT", "/jobs/{job_id}/accounts"), ("POST", "/calendars/import")]
-AT_FIVE = {"schedule_type": "daily", "schedule_config": {"hour": 5, "minute": 0}}
+AT_FIVE: dict[str, Any] = {"schedule_type": "daily", "schedule_config": {"hour": 5, "minute": 0}}
 PUBLIC = [("GET", "/health"), ("POST", "/auth/login")]
 
 
@@ -65,7 +65,7 @@ def call(client: TestClient, route: tuple[str, str], story: Story) -> tuple[int,
     return answer.status_code, answer.text
 
 
-def body_of(route: tuple[str, str], story: Story) -> dict[str, object] | None:
+def body_of(route: tuple[str, str], story: Story) -> dict[str, Any] | None:
     """A good body of the call, where it takes JSON."""
     method, path = route
     if path.startswith("/jobs/bulk/"):

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select, text
@@ -32,9 +33,9 @@ from tests.factories import DAILY, NOW, make_job, make_viewer
 from tests.waiting import wait_until
 
 AT_FIVE = Schedule("daily", {"hour": 5, "minute": 0}, "Asia/Tokyo")
-UNREADABLE = {"schedule_config": {"hour": "two"}, "paused_at": NOW}
+UNREADABLE: dict[str, Any] = {"schedule_config": {"hour": "two"}, "paused_at": NOW}
 LATER = NOW + timedelta(minutes=30)
-SOON = {"next_run": NOW + timedelta(hours=14)}
+SOON: dict[str, Any] = {"next_run": NOW + timedelta(hours=14)}
 
 Change = Callable[[Session, Viewer, list[str]], object]
 CHANGES: dict[str, Change] = {
