@@ -18,7 +18,8 @@ from db.schedules import next_run_of, policy_of
 from db.viewers import Viewer
 from recurrence import Calendar
 from ui.current_user import require_role
-from ui.job_actions import LIVE, render_actions, render_waiting
+from ui.dialogs import pass_on_wish
+from ui.job_actions import DIALOG, LIVE, open_dialogs, render_actions, render_waiting
 from ui.ledger_view import render_ledger
 from ui.moments import both
 from ui.outcomes import JOB_LOOKS, job_state, render_look
@@ -65,6 +66,8 @@ def main() -> None:
     with st.container(key="back"):
         st.page_link("pages/jobs.py", label="Jobs", icon=":material/arrow_back:")
     zone = viewer_zone(viewer)
+    if viewer.may_write:
+        open_dialogs(viewer, job, zone)
     render_head(viewer, job.id, zone)
     runs, coming_up, ledger = st.tabs(["Runs", "Coming up", "Ledger"])
     with runs:
@@ -78,12 +81,13 @@ def main() -> None:
 @st.fragment(run_every=2)
 def render_head(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
     """What the job is and does now, kept up to date."""
+    pass_on_wish(DIALOG)
     try:
         view = load_job(viewer, job_id)
     except NotFoundError:
         st.info("This job was deleted.", icon=":material/delete:")
         return
-    render_title(viewer, view.job, zone)
+    render_title(viewer, view.job)
     message = st.session_state.pop("job-message", None)
     if message:
         st.toast(message)
@@ -120,7 +124,7 @@ def render_coming_up(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
     render_upcoming(job, calendars, zone, datetime.now(UTC))
 
 
-def render_title(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
+def render_title(viewer: Viewer, job: Job) -> None:
     """Name and state at the left, actions at the right."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
@@ -128,7 +132,7 @@ def render_title(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
             render_look(job_state(job))
         if viewer.may_write:
             with st.container(horizontal=True, width="content"):
-                render_actions(viewer, job, zone)
+                render_actions(viewer, job)
 
 
 def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:

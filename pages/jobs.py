@@ -12,9 +12,10 @@ from db.jobs import JobCursor, count_jobs_by_status, list_jobs, list_owner_names
 from db.models import Job, JobStatus
 from db.schedules import list_next_runs
 from db.viewers import Viewer
-from ui.bulk_actions import render_bulk_actions
+from ui.bulk_actions import DIALOG, open_dialogs, render_bulk_actions
 from ui.current_user import require_role
 from ui.demo_job import create_demo_job
+from ui.dialogs import pass_on_wish
 from ui.jobs_table import jobs_frame, render_jobs_table
 from ui.outcomes import JOB_LOOKS
 from ui.paging import render_paging
@@ -45,7 +46,10 @@ def main() -> None:
         render_welcome(viewer)
         return
     q, status = render_filters(counts)
-    render_table(viewer, viewer_zone(viewer), q, status)
+    zone = viewer_zone(viewer)
+    if viewer.may_write:
+        open_dialogs(viewer, zone)
+    render_table(viewer, zone, q, status)
 
 
 def render_filters(counts: dict[str, int]) -> tuple[str, str | None]:
@@ -73,6 +77,7 @@ def render_filters(counts: dict[str, int]) -> tuple[str, str | None]:
 @st.fragment(run_every=3)
 def render_table(viewer: Viewer, zone: ZoneInfo, q: str, status: str | None) -> None:
     """The table, kept up to date, a page at a time."""
+    pass_on_wish(DIALOG)
     filters = (q, status)
     trail: list[JobCursor] = st.session_state.setdefault("jobs-trail", [])
     if st.session_state.get("jobs-filters") != filters:
@@ -92,7 +97,7 @@ def render_table(viewer: Viewer, zone: ZoneInfo, q: str, status: str | None) -> 
     if pick.opened is not None:
         st.switch_page("pages/job.py", query_params={"id": pick.opened.id})
     with actions:
-        render_bulk_actions(viewer, pick.selected, zone)
+        render_bulk_actions(viewer, pick.selected)
     render_paging(trail, page.next_cursor, "jobs")
 
 

@@ -14,12 +14,15 @@ from db.models import Job
 from db.schedules import schedule_of
 from db.viewers import Viewer
 from recurrence import InvalidScheduleError
+from ui.dialogs import ask_for_dialog, open_wanted_dialog
 from ui.impact_view import render_impacts
 from ui.plain_text import plain
 from ui.schedule_editor import render_schedule_editor
 
+DIALOG = "jobs-dialog"
 
-def render_bulk_actions(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> None:
+
+def render_bulk_actions(viewer: Viewer, jobs: Sequence[Job]) -> None:
     """The buttons for the ticked jobs; nothing while none is ticked."""
     if not jobs:
         return
@@ -27,8 +30,13 @@ def render_bulk_actions(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> 
     paused = [job.id for job in jobs if job.is_scheduled and job.paused_at is not None]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{len(jobs)} selected**", width="content")
-        if st.button(f"Reschedule {counted(len(jobs))}", icon=":material/edit_calendar:", key="bulk-reschedule"):
-            reschedule(viewer, jobs, zone)
+        st.button(
+            f"Reschedule {counted(len(jobs))}",
+            icon=":material/edit_calendar:",
+            key="bulk-reschedule",
+            on_click=ask_for_dialog,
+            args=(DIALOG, "reschedule", jobs),
+        )
         if scheduled:
             st.button(
                 f"Pause {counted(len(scheduled))}",
@@ -37,8 +45,25 @@ def render_bulk_actions(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> 
                 on_click=pause,
                 args=(viewer, scheduled),
             )
-        if paused and st.button(f"Resume {counted(len(paused))}", icon=":material/resume:", key="bulk-resume"):
-            confirm_resumes(viewer, paused, zone)
+        if paused:
+            st.button(
+                f"Resume {counted(len(paused))}",
+                icon=":material/resume:",
+                key="bulk-resume",
+                on_click=ask_for_dialog,
+                args=(DIALOG, "resume", paused),
+            )
+
+
+def open_dialogs(viewer: Viewer, zone: ZoneInfo) -> None:
+    """Open the dialog that a button asked for, on the jobs that were ticked."""
+    open_wanted_dialog(
+        DIALOG,
+        {
+            "reschedule": lambda jobs: reschedule(viewer, jobs, zone),
+            "resume": lambda ids: confirm_resumes(viewer, ids, zone),
+        },
+    )
 
 
 @st.dialog("Reschedule jobs", width="large")

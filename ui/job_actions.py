@@ -16,12 +16,14 @@ from db.jobs import get_job, lock_job, pause_job
 from db.models import Account, Job, JobStatus, RunTrigger
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
+from ui.dialogs import ask_for_dialog, open_wanted_dialog
 from ui.job_dialogs import confirm_delete, confirm_resume, edit_job, replace_accounts
 
+DIALOG = "job-dialog"
 LIVE = (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
-def render_actions(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
+def render_actions(viewer: Viewer, job: Job) -> None:
     """Run now or stop, pause or resume, and the dialogs of the rarer ones."""
 
     def on_click(verb: Callable[..., object], done: str, **options: object) -> dict[str, Any]:
@@ -47,14 +49,35 @@ def render_actions(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
     if job.is_scheduled and job.paused_at is None:
         done = "Paused: nothing runs by itself until you resume it."
         st.button("Pause", icon=":material/pause:", key="job-pause", **on_click(pause_job, done))
-    elif job.is_scheduled and st.button("Resume", icon=":material/resume:", key="job-resume"):
-        confirm_resume(viewer, job, zone)
-    if st.button("Edit", icon=":material/edit:", key="job-edit"):
-        edit_job(viewer, job, zone, load_extra_columns(viewer, job.id))
-    if st.button("Accounts", icon=":material/upload:", key="job-accounts", help="Replace the accounts CSV"):
-        replace_accounts(viewer, job)
-    if st.button("Delete", icon=":material/delete:", key="job-delete"):
-        confirm_delete(viewer, job)
+    elif job.is_scheduled:
+        st.button("Resume", icon=":material/resume:", key="job-resume", **asks_for("resume"))
+    st.button("Edit", icon=":material/edit:", key="job-edit", **asks_for("edit"))
+    st.button(
+        "Accounts",
+        icon=":material/upload:",
+        key="job-accounts",
+        help="Replace the accounts CSV",
+        **asks_for("accounts"),
+    )
+    st.button("Delete", icon=":material/delete:", key="job-delete", **asks_for("delete"))
+
+
+def asks_for(dialog: str) -> dict[str, Any]:
+    """What makes a button ask for a dialog."""
+    return {"on_click": ask_for_dialog, "args": (DIALOG, dialog)}
+
+
+def open_dialogs(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
+    """Open the dialog that a button asked for, on the job as it is now."""
+    open_wanted_dialog(
+        DIALOG,
+        {
+            "resume": lambda: confirm_resume(viewer, job, zone),
+            "edit": lambda: edit_job(viewer, job, zone, load_extra_columns(viewer, job.id)),
+            "accounts": lambda: replace_accounts(viewer, job),
+            "delete": lambda: confirm_delete(viewer, job),
+        },
+    )
 
 
 def act(verb: Callable[..., object], done: str) -> None:

@@ -71,6 +71,7 @@ def texts(app: AppTest) -> str:
     parts += [e.value for kind in ("error", "warning", "info", "success") for e in app.get(kind)]
     parts += [button.label for button in app.button]
     parts += [frame.value.to_string() for frame in app.dataframe]
+    parts += [html.proto.body for html in app.get("html")]
     return "\n".join(str(p) for p in parts)
 
 

@@ -1,0 +1,250 @@
+"""What the forms and the Job page tell about a schedule: next runs, clock changes, what an edit changes, the ledger."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from sqlalchemy import Engine, delete, select
+
+from db.calendars import CalendarDraft, create_calendar
+from db.engine import transaction
+from db.jobs import create_job, pause_job
+from db.models import Calendar, CalendarDay, Job, Run, RunStatus
+from db.schedules import Schedule
+from db.viewers import Viewer
+from recurrence import DayOff
+from tests.factories import BOX, EVERY_MINUTE, make_draft, make_job
+from tests.ui.conftest import OpenPage, texts, words
+
+HOUR = timedelta(hours=1)
+LONDON_NIGHTS = Schedule("custom", {"cron_expression": "30 1 * 3,10 *"}, "Europe/London")
+
+
+def add_job(engine: Engine, viewer: Viewer, schedule: Schedule, *, created: timedelta = timedelta()) -> str:
+    with transaction(engine) as session:
+        now = datetime.now(UTC) - created
+        return create_job(session, viewer, make_draft(schedule=schedule), BOX, authorised=True, now=now).id
+
+
+def stored(engine: Engine, job_id: str) -> Job:
+    with transaction(engine) as session:
+        return session.get_one(Job, job_id)
+
+
+def add_calendar(engine: Engine, viewer: Viewer, name: str, *days: DayOff) -> int:
+    with transaction(engine) as session:
+        return create_calendar(session, viewer, CalendarDraft(name, days), now=datetime.now(UTC)).id
+
+
+def test_preview_shows_ten_runs_in_both_zones_and_the_clock_changes(olive: Viewer, open_page: OpenPage) -> None:
+    app = open_page(olive, "new_job")
+    app.segmented_control(key="new-type").set_value("custom").run()
+    app.selectbox(key="new-zone").set_value("Europe/London").run()
+    app.text_input(key="new-cron").set_value("30 1 * 3,10 *").run()
+    shown = words(app)
+    assert shown.count('class="first"') == 10
+    assert "For you (UTC)" in shown
+    assert "01:30 does not exist, runs at 02:00" in shown
+    assert "twice: 01:30 runs once, the first time" in shown
+
+
+def test_preview_of_ones_own_zone_has_no_second_column(olive: Viewer, open_page: OpenPage) -> None:
+    shown = words(open_page(olive, "new_job"))
+    assert "For you" not in shown
+    assert "The clock of UTC does not change" in shown
+
+
+def test_days_off_are_struck_out_in_the_preview_and_stored_with_the_job(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    today = datetime.now(UTC).date()
+    calendar_id = add_calendar(
+        engine, olive, "Shutdown", DayOff(today, today + timedelta(days=40), "Works <closed> *now*")
+    )
+    app = open_page(olive, "new_job")
+    app.segmented_control(key="new-type").set_value("daily").run()
+    app.multiselect(key="new-calendars").select(calendar_id).run()
+    shown = texts(app)
+    assert shown.count('class="first off"') == 10
+    assert "Works &lt;closed&gt; *now*: skipped" in shown
+    app.selectbox(key="new-on-holiday").set_value("move").run()
+    assert "Works &lt;closed&gt; *now*: moves to " in texts(app)
+
+
+def test_edit_says_what_it_changes_before_it_is_saved(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    job_id = add_job(engine, olive, Schedule("daily", {"hour": 9, "minute": 0}, "UTC"))
+    key = f"edit-{job_id}-{stored(engine, job_id).version}"
+    app = open_page(olive, "job", id=job_id)
+    app.button(key="job-edit").click().run()
+    assert "What this changes" not in words(app)
+    app.segmented_control(key=f"{key}-type").set_value("weekly")
+    app.button(key="job-edit").click().run()  # a test draws the dialog only in the run in which it is opened
+    shown = words(app)
+    assert "What this changes:" in shown
+    assert "disappear in the next 30 days" in shown
+    assert "Nothing runs now; next run " in shown
+    assert stored(engine, job_id).schedule_type == "daily"
+
+
+def test_edit_of_what_is_due_says_that_it_is_recorded_as_missed(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    job_id = add_job(engine, olive, EVERY_MINUTE, created=timedelta(minutes=3))
+    key = f"edit-{job_id}-{stored(engine, job_id).version}"
+    app = open_page(olive, "job", id=job_id)
+    app.button(key="job-edit").click().run()
+    app.segmented_control(key=f"{key}-type").set_value("daily")
+    app.button(key="job-edit").click().run()
+    assert "runs that are due now are recorded as missed" in words(app)
+
+
+def test_edit_keeps_how_late_runs_are_treated(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    job_id = add_job(engine, olive, EVERY_MINUTE)
+    key = f"edit-{job_id}-{stored(engine, job_id).version}"
+    app = open_page(olive, "job", id=job_id)
+    app.button(key="job-edit").click().run()
+    app.selectbox(key=f"{key}-catch-up").set_value("all")
+    app.selectbox(key=f"{key}-start-window").set_value(900)
+    app.selectbox(key=f"{key}-overlap").set_value("queue")
+    app.button(key="job-edit").click()
+    app.button(key=f"{key}-save").click().run()
+    job = stored(engine, job_id)
+    assert (job.catch_up, job.misfire_grace_seconds, job.overlap) == ("all", 900, "queue")
+    assert "starts at most 15 min late" in words(open_page(olive, "job", id=job_id))
+
+
+def test_edit_that_somebody_overtook_is_refused_with_what_to_do(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    job_id = add_job(engine, olive, EVERY_MINUTE)
+    key = f"edit-{job_id}-{stored(engine, job_id).version}"
+    app = open_page(olive, "job", id=job_id)
+    app.button(key="job-edit").click().run()
+    app.selectbox(key=f"{key}-catch-up").set_value("all")
+    with transaction(engine) as session:
+        session.get_one(Job, job_id).version += 1
+    app.button(key="job-edit").click()
+    app.button(key=f"{key}-save").click().run()
+    assert stored(engine, job_id).catch_up == "latest"
+
+
+def test_coming_up_tells_of_a_paused_and_of_an_unscheduled_job(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    job_id = add_job(engine, olive, LONDON_NIGHTS)
+    with transaction(engine) as session:
+        by_hand = make_job(session, olive).id
+        pause_job(session, olive, job_id, now=datetime.now(UTC))
+    shown = words(open_page(olive, "job", id=job_id))
+    assert "Paused: nothing runs by itself. This is what the schedule would do." in shown
+    assert shown.count('class="first"') == 10
+    assert "This job has no schedule" in words(open_page(olive, "job", id=by_hand))
+
+
+def test_ledger_balances_and_turns_red_when_a_row_is_gone(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    job_id = add_job(engine, olive, Schedule("custom", {"cron_expression": "0 * * * *"}, "UTC"), created=5 * HOUR)
+    with transaction(engine) as session:
+        pause_job(session, olive, job_id, now=datetime.now(UTC))
+    app = open_page(olive, "job", id=job_id)
+    assert "5 expected, 5 accounted for: 5 missed" in words(app)
+    assert not app.error
+    with transaction(engine) as session:
+        first = session.scalars(select(Run.id).where(Run.session_id == job_id).order_by(Run.scheduled_for)).first()
+        session.execute(delete(Run).where(Run.id == first))
+    app = open_page(olive, "job", id=job_id)
+    assert "5 expected, 4 accounted for: 4 missed" in app.error[0].value.replace("\\", "")
+    assert "expected, and there is no trace of it" in words(app)
+
+
+def test_ledger_shows_a_run_at_a_time_that_no_schedule_had(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    job_id = add_job(engine, olive, Schedule("daily", {"hour": 9, "minute": 0}, "UTC"), created=5 * HOUR)
+    at = datetime.now(UTC) - HOUR
+    with transaction(engine) as session:
+        run = Run(session_id=job_id, trigger="schedule", scheduled_for=at, status=RunStatus.COMPLETED, finished_at=at)
+        session.add(run)
+        session.flush()
+        run_id = run.id
+    app = open_page(olive, "job", id=job_id)
+    assert f"run {run_id} is completed, and no schedule had it" in words(app)
+    assert app.error
+
+
+def test_ledger_of_too_many_occurrences_asks_for_a_shorter_period(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    job_id = add_job(engine, olive, EVERY_MINUTE, created=timedelta(days=120))
+    app = open_page(olive, "job", id=job_id)
+    app.segmented_control(key=f"ledger-days-{job_id}").set_value(90).run()
+    assert "choose one of at most 100,000" in words(app)
+    assert not app.exception
+
+
+# Several jobs at once
+
+
+def test_jobs_page_shows_when_a_job_runs_next_days_off_left_out(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    today = datetime.now(UTC).date()
+    calendar_id = add_calendar(engine, olive, "Shutdown", DayOff(today, today + timedelta(days=20), "Closed"))
+    daily = Schedule("daily", {"hour": 9, "minute": 0}, "UTC")
+    with transaction(engine) as session:
+        draft = make_draft("Kept", schedule=daily)
+        job = create_job(session, olive, draft, BOX, authorised=True, now=datetime.now(UTC))
+        job.calendar_ids = [calendar_id]
+    frame = open_page(olive, "jobs").dataframe[0].value.set_index("name")
+    assert frame.loc["Kept", "next_run"].endswith("· in 20 d") or frame.loc["Kept", "next_run"].endswith("· in 21 d")
+
+
+# Calendars
+
+
+def test_calendars_page_makes_a_calendar_of_a_country(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    app = open_page(olive, "calendars")
+    assert "There is no calendar yet" in words(app)
+    next(b for b in app.button if b.label == "New calendar").click().run()
+    app.text_input(key="calendar-new-name").set_value("UK holidays")
+    app.selectbox(key="calendar-new-country").set_value("GB")
+    next(b for b in app.button if b.label == "New calendar").click().run()
+    assert "Christmas Day" in words(app)
+    next(b for b in app.button if b.label == "New calendar").click()
+    app.button(key="calendar-new-save").click().run()
+    with transaction(engine) as session:
+        calendar = session.scalars(select(Calendar)).one()
+        assert (calendar.name, calendar.country, calendar.user_id) == ("UK holidays", "GB", olive.user_id)
+
+
+def test_calendar_without_a_name_or_days_is_refused_in_words(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    app = open_page(olive, "calendars")
+    next(b for b in app.button if b.label == "New calendar").click().run()
+    next(b for b in app.button if b.label == "New calendar").click()
+    app.button(key="calendar-new-save").click().run()
+    assert "Not saved: give the calendar a name" in words(app)
+    with transaction(engine) as session:
+        assert session.scalars(select(Calendar)).all() == []
+
+
+def test_calendar_file_becomes_days_off(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    year = datetime.now(UTC).year + 1
+    ics = (
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//t//t//EN\r\nBEGIN:VEVENT\r\nUID:1\r\nSUMMARY:Stocktaking\r\n"
+        f"DTSTART;VALUE=DATE:{year}0104\r\nDTEND;VALUE=DATE:{year}0106\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    )
+    app = open_page(olive, "calendars")
+    next(b for b in app.button if b.label == "New calendar").click().run()
+    app.text_input(key="calendar-new-name").set_value("Stock")
+    app.file_uploader(key="calendar-new-ics").upload("days.ics", ics.encode(), "text/calendar")
+    next(b for b in app.button if b.label == "New calendar").click()
+    app.button(key="calendar-new-save").click().run()
+    with transaction(engine) as session:
+        days = [(day.starts_on, day.ends_on, day.name) for day in session.scalars(select(CalendarDay))]
+    assert days == [(date(year, 1, 4), date(year, 1, 5), "Stocktaking")]
+
+
+def test_calendars_page_of_a_viewer_offers_nothing_to_change(
+    engine: Engine, olive: Viewer, vera: Viewer, open_page: OpenPage
+) -> None:
+    add_calendar(engine, olive, "Shutdown", DayOff(date(2030, 1, 1), date(2030, 1, 2), "Closed"))
+    app = open_page(vera, "calendars")
+    assert list(app.dataframe[0].value["name"]) == ["Shutdown"]
+    assert [b.label for b in app.button] == []

@@ -1,0 +1,29 @@
+"""Opens dialogs from parts of a page that are redrawn by themselves.
+
+A dialog that is called inside such a part may be closed when the part is redrawn, with all that was typed.
+So the button only notes which dialog is wanted, and the page itself opens it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+
+
+def ask_for_dialog(key: str, name: str, *values: Any) -> None:
+    """Note that a dialog is wanted; a button's `on_click`."""
+    st.session_state[key] = (name, values)
+
+
+def open_wanted_dialog(key: str, dialogs: Mapping[str, Callable[..., None]]) -> None:
+    """Open the dialog that was asked for, with the values given then. Called by the page, before its parts."""
+    wanted = st.session_state.pop(key, None)
+    if wanted is not None:
+        name, values = wanted
+        dialogs[name](*values)
+
+
+def pass_on_wish(key: str) -> None:
+    """Have the whole page run when a dialog is wanted. Called by the part that holds the buttons, at its start."""
+    if key in st.session_state:
+        st.rerun(scope="app")
