@@ -1,17 +1,24 @@
 """What a change of schedules will do, told before it is saved: nothing here writes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 
 from sqlalchemy.orm import Session
 
 from db.calendars import load_calendars
 from db.models import Cause, Job, OnHoliday
 from db.planning import plan_giving_up
-from db.schedules import RunPolicy, Schedule, next_after_resuming, policy_of, schedule_of
-from recurrence import Calendar, Coming, Impact, InvalidScheduleError, Rule, coming, compare_instants
+from db.schedules import NEVER_FIRES, RunPolicy, Schedule, next_after_resuming, policy_of, schedule_of
+from recurrence import (
+    Calendar,
+    Impact,
+    InvalidScheduleError,
+    coming,
+    compare_instants,
+    next_occurrence,
+    next_on_ordinary_day,
+)
 
 HORIZON = timedelta(days=30)
 MAX_COMPARED = 500
@@ -50,8 +57,10 @@ def preview_change(
 ) -> ScheduleImpact:
     """What saving this schedule and policy does to the job, or to none yet; a paused job stays paused.
 
-    Raises recurrence.InvalidScheduleError when the new schedule cannot be read.
+    Raises recurrence.InvalidScheduleError when the new schedule cannot be read or never fires.
     """
+    if schedule is not None and next_occurrence(schedule.rule, now) is None:
+        raise InvalidScheduleError(NEVER_FIRES)
     if job is not None and job.paused_at is not None:
         return _compare(session, None, ScheduleState(None, policy), ScheduleState(None, policy), now)
     before = state_of(job) if job is not None else ScheduleState(None, policy)
@@ -103,8 +112,9 @@ def _runs(state: ScheduleState, calendars: dict[int, Calendar], now: datetime) -
     except InvalidScheduleError:  # an old schedule that nobody can read runs nothing
         return [], until
     found: list[datetime] = []
-    looked = 0
-    for looked, item in enumerate(_coming(rule, state, calendars, now, until), start=1):
+    kept, moves = _days_off_of(state, calendars)
+    items = coming(rule, now, kept, moves=moves, pending=state.moved_runs, until=until)
+    for looked, item in enumerate(items, start=1):
         if item.runs:
             found.append(item.at)
         if len(found) == MAX_COMPARED or looked == MAX_LOOKED_AT:
@@ -115,16 +125,14 @@ def _runs(state: ScheduleState, calendars: dict[int, Calendar], now: datetime) -
 def _next_run(state: ScheduleState, calendars: dict[int, Calendar], now: datetime) -> datetime | None:
     if state.schedule is None:
         return None
-    items = islice(_coming(state.schedule.rule, state, calendars, now, None), MAX_LOOKED_AT)
-    return next((item.at for item in items if item.runs), None)
+    kept, moves = _days_off_of(state, calendars)
+    return next_on_ordinary_day(state.schedule.rule, now, kept, moves=moves, pending=state.moved_runs)
 
 
-def _coming(
-    rule: Rule, state: ScheduleState, calendars: dict[int, Calendar], now: datetime, until: datetime | None
-) -> Iterator[Coming]:
+def _days_off_of(state: ScheduleState, calendars: dict[int, Calendar]) -> tuple[tuple[Calendar, ...], bool]:
+    """The calendars that the schedule keeps, and whether it moves what falls on their days."""
     kept = tuple(calendars[i] for i in state.policy.calendar_ids if i in calendars)
-    moves = state.policy.on_holiday == OnHoliday.MOVE
-    return coming(rule, now, kept, moves=moves, pending=state.moved_runs, until=until)
+    return kept, state.policy.on_holiday == OnHoliday.MOVE
 
 
 def _count_given_up(job: Job | None, before: ScheduleState, after: ScheduleState, now: datetime) -> int:
