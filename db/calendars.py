@@ -118,11 +118,7 @@ def get_calendar(session: Session, calendar_id: int) -> Calendar:
 
 def list_days(session: Session, calendar_id: int) -> list[DayOff]:
     """The listed days and ranges, by date; a country's holidays are not among them."""
-    rows = session.scalars(
-        select(CalendarDay)
-        .where(CalendarDay.calendar_id == calendar_id)
-        .order_by(CalendarDay.starts_on, CalendarDay.ends_on, CalendarDay.id)
-    )
+    rows = session.scalars(_listed().where(CalendarDay.calendar_id == calendar_id))
     return [DayOff(row.starts_on, row.ends_on, row.name) for row in rows]
 
 
@@ -163,7 +159,8 @@ def load_calendars(session: Session, calendar_ids: Collection[int]) -> dict[int,
     if not calendar_ids:
         return {}
     days: dict[int, list[DayOff]] = {}
-    for row in session.scalars(select(CalendarDay).where(CalendarDay.calendar_id.in_(calendar_ids))):
+    rows = session.scalars(_listed().where(CalendarDay.calendar_id.in_(calendar_ids)))
+    for row in rows:  # in one order: of two days off on a date, the first gives its name
         days.setdefault(row.calendar_id, []).append(DayOff(row.starts_on, row.ends_on, row.name))
     return {
         calendar.id: _as_recurrence(draft_of(calendar, days.get(calendar.id, ())))
@@ -197,6 +194,10 @@ def draft_of(calendar: Calendar, days: Sequence[DayOff]) -> CalendarDraft:
         calendar.country,
         calendar.subdivision,
     )
+
+
+def _listed() -> Select[CalendarDay]:
+    return select(CalendarDay).order_by(CalendarDay.starts_on, CalendarDay.ends_on, CalendarDay.id)
 
 
 def _summaries() -> Select[Calendar, str, int, int]:

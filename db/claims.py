@@ -114,7 +114,7 @@ def _take(run: Run, job: Job, now: datetime, worker: str, lease: timedelta) -> C
     return Claim(run.id, job.id, token, run.attempt, job.timeout_seconds, run.scheduled_for)
 
 
-def expire_runs(session: Session, now: datetime, *, limit: int = 100) -> int:
+def expire_runs(session: Session, now: datetime, *, limit: int = 1000) -> int:
     """Count queued occurrences as missed whose start window has passed; returns how many."""
     rows = session.execute(
         select(Job, Run)
@@ -125,14 +125,17 @@ def expire_runs(session: Session, now: datetime, *, limit: int = 100) -> int:
         .with_for_update(of=(Job, Run), skip_locked=True, key_share=True)
         .execution_options(populate_existing=True)
     ).all()
-    for job, run in rows:
+    for _, run in rows:
         run.status = RunStatus.MISSED
         run.cause = Cause.LATE
         run.reason = "waited for a free slot until its start window had passed"
         run.finished_at = now
-        session.flush()
-        if job.status == JobStatus.QUEUED and not _has_queued_run(session, job.id):
-            job.status = _status_before(job)
+    session.flush()
+    waiting = {job.id: job for job, _ in rows if job.status == JobStatus.QUEUED}
+    mine = (Run.session_id.in_(waiting), Run.status == RunStatus.QUEUED)
+    still_queued = set(session.scalars(select(Run.session_id).where(*mine).distinct())) if waiting else set[str]()
+    for job_id in waiting.keys() - still_queued:
+        waiting[job_id].status = _status_before(waiting[job_id])
     return len(rows)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from db.calendars import load_calendars, require_calendars
+from db.calendars import InvalidCalendarError, load_calendars, require_calendars
 from db.firing import insert_planned_runs
 from db.models import CatchUp, Cause, Job, OnHoliday, Overlap, Run, RunTrigger
 from db.planning import TICK, WILL_MOVE, plan_giving_up, rule_of
@@ -72,11 +72,14 @@ def schedule_of(job: Job) -> Schedule | None:
 
 
 def apply_policy(session: Session, job: Job, policy: RunPolicy) -> None:
-    """Use the policy from the next occurrence on. Raises InvalidCalendarError, ConflictError."""
-    require_calendars(session, set(policy.calendar_ids) - set(job.calendar_ids or ()))
+    """Use the policy from the next occurrence on. Raises InvalidCalendarError."""
+    calendar_ids = list(dict.fromkeys(policy.calendar_ids))
+    if len(calendar_ids) > MAX_CALENDARS:
+        raise InvalidCalendarError(f"found {len(calendar_ids)} calendars; a job keeps at most {MAX_CALENDARS}")
+    require_calendars(session, set(calendar_ids) - set(job.calendar_ids or ()))
     job.catch_up, job.overlap = policy.catch_up, policy.overlap
     job.misfire_grace_seconds = policy.misfire_grace_seconds
-    job.calendar_ids = list(dict.fromkeys(policy.calendar_ids))
+    job.calendar_ids = calendar_ids
     job.on_holiday = policy.on_holiday
 
 

@@ -27,7 +27,7 @@ from tests.factories import DAILY, EVERY_MINUTE, HOURLY, NOW, day_off, make_cale
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NINE_ON_FRIDAYS = Schedule("weekly", {"day_of_week": 5, "hour": 9, "minute": 0}, "UTC")
 FRIDAY = datetime(2025, 3, 14, 9, 0, tzinfo=UTC)
-NEVER = Schedule("custom", {"cron_expression": "*/10 1 30 2 *"}, "UTC")
+NEVER = Schedule("custom", {"cron_expression": "*/10 2 * 3 0L"}, "Europe/Berlin")  # an hour that summer time skips
 
 
 @pytest.fixture

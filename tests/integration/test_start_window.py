@@ -4,7 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, func, select
 
 from db.claims import Claim, claim_runs, expire_runs, finish_run, recover_runs, requeue_run
 from db.engine import transaction
@@ -165,6 +165,28 @@ def test_many_closed_windows_are_missed_part_by_part(engine: Engine) -> None:
         assert session.get_one(Job, job.id).status == JobStatus.QUEUED
         assert [expire_runs(session, NOW + HOUR, limit=10) for _ in range(3)] == [10, 5, 0]
         assert session.get_one(Job, job.id).status == JobStatus.IDLE
+
+
+def test_busy_hour_of_closed_windows_takes_few_statements(engine: Engine) -> None:
+    """While a closed run waits to be given up, its job skips occurrences: the previous one is still queued."""
+    with transaction(engine) as session:
+        viewer = make_viewer(session)
+        for number in range(300):
+            job = make_job(session, viewer, accounts=0, last_outcome="failed" if number % 2 else None)
+            for minute in range(1 + number % 2):
+                make_run(session, job, trigger=RunTrigger.SCHEDULE, at=NOW + minute * MINUTE, start_by=NOW)
+    statements: list[str] = []
+
+    def note(_c: object, _k: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    assert expire(engine, HOUR) == 450
+    event.remove(engine, "before_cursor_execute", note)
+    assert len(statements) <= 4, statements
+    with transaction(engine) as session:
+        found = session.execute(select(Job.status, func.count()).group_by(Job.status)).all()
+        assert dict(found) == {"idle": 150, "failed": 150}
 
 
 def test_run_is_either_started_or_missed(engine: Engine) -> None:
