@@ -12,7 +12,7 @@ from recurrence.impact import Impact, Moved, compare_instants, compare_schedules
 from recurrence.occurrences import Occurrence, next_occurrence, occurrences
 from recurrence.rules import InvalidScheduleError, Rule, parse_rule
 from recurrence.words import describe
-from recurrence.zones import checked_time_zone, time_zones
+from recurrence.zones import checked_time_zone, time_zones, zone_rules_version
 
 __all__ = [
     "Calendar",
@@ -46,4 +46,5 @@ __all__ = [
     "subdivisions",
     "summarise",
     "time_zones",
+    "zone_rules_version",
 ]

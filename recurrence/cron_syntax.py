@@ -40,18 +40,25 @@ MINUTE = Field("minute", 0, 59, "0-59")
 HOUR = Field("hour", 0, 23, "0-23")
 DAY = Field("day of month", 1, 31, "1-31, L (the last day), 15W (the weekday nearest day 15) or LW (the last weekday)")
 MONTH = Field("month", 1, 12, "1-12 or JAN-DEC", MONTHS)
-WEEKDAY = Field("day of week", 0, 7, "0-7 (0 and 7 = Sunday) or SUN-SAT", WEEKDAYS)
+WEEKDAY = Field(
+    "day of week",
+    0,
+    7,
+    "0-7 (0 and 7 = Sunday), SUN-SAT, 5L (the last Friday) or 1#2 (the second Monday)",
+    WEEKDAYS,
+)
 FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
-_VALUE = r"[0-9]{1,4}|[a-z]{3}"
-_TERM = re.compile(rf"(?:\*|(?P<low>{_VALUE})(?:-(?P<high>{_VALUE}))?)(?P<slash>/(?P<step>[0-9]{{1,4}}))?")
-_NEAREST_WEEKDAY = re.compile(r"(?P<day>[0-9]{1,4})w")
-_NTH_WEEKDAY = re.compile(rf"(?P<weekday>{_VALUE})(?:#(?P<nth>[0-9]{{1,4}})|(?P<last>l))")
+_VALUE = r"[0-9]+|[a-z]{3}"
+_TERM = re.compile(rf"(?:\*|(?P<low>{_VALUE})(?:-(?P<high>{_VALUE}))?)(?P<slash>/(?P<step>[0-9]+))?")
+_NEAREST_WEEKDAY = re.compile(r"(?P<day>[0-9]+)w")
+_NTH_WEEKDAY = re.compile(rf"(?P<weekday>{_VALUE})(?:#(?P<nth>[0-9]+)|(?P<last>l))")
 
 # What other schedulers have and this one does not, told by name so that it is not taken for a slip.
-_RANDOM = re.compile(r"[hr](?:\(.*\))?(?:/.*)?")
+_RANDOM = re.compile(r"(?P<sign>[hr])(?:\(.*\))?(?:/.*)?|[0-9]*(?P<tilde>~)[0-9]*(?:/.*)?")
 _WITH_SECONDS_OR_YEARS = (6, 7)
 _AT_STARTUP = "@reboot"
+_TORN = re.compile(r",.*|/[0-9]+|.*[,/-]")  # a token that a blank has cut off: "1," of "1, 3" and "mon" "-" "fri"
 
 
 @lru_cache(maxsize=4096)
@@ -74,7 +81,11 @@ def canonical_expression(text: str) -> str:
     tokens = re.split(r"[ \t]+", stripped)
     if len(tokens) != len(FIELDS):
         count = "1 field" if len(tokens) == 1 else f"{len(tokens)} fields"
-        why = "seconds and years are not supported; " if len(tokens) in _WITH_SECONDS_OR_YEARS else ""
+        why = ""
+        if any(map(_TORN.fullmatch, tokens)):
+            why = 'no blanks within a field, write "1,3,5" or "9-17/2"; '
+        elif len(tokens) in _WITH_SECONDS_OR_YEARS:
+            why = "seconds and years are not supported; "
         raise InvalidScheduleError(
             f"cron_expression {quoted(stripped)} has {count}: {why}allowed 5 (minute, hour, day of month, "
             "month, day of week)"
@@ -83,10 +94,11 @@ def canonical_expression(text: str) -> str:
 
 
 def _canonical_field(field: Field, token: str) -> str:
-    return ",".join(_canonical_term(field, token, term) for term in token.lower().split(","))
+    return ",".join(_canonical_term(field, token, term) for term in token.split(","))
 
 
-def _canonical_term(field: Field, token: str, term: str) -> str:
+def _canonical_term(field: Field, token: str, written: str) -> str:
+    term = written.lower()
     if field is DAY and term in ("l", "lw"):
         return term.upper()
     if field is DAY and (nearest_weekday := _NEAREST_WEEKDAY.fullmatch(term)):
@@ -97,11 +109,7 @@ def _canonical_term(field: Field, token: str, term: str) -> str:
         return _canonical_nth_weekday(token, nth_weekday)
     match = _TERM.fullmatch(term)
     if match is None:
-        if _RANDOM.fullmatch(term):
-            raise _refused(field, token, f"{quoted(term[0].upper())} is a random value, which is not supported")
-        if term == "?":
-            raise _refused(field, token, 'for any value write "*"')
-        raise _refused(field, token, f"{quoted(term)} is not a value, a range, * or a step")
+        raise _refused(field, token, _why_no_term(written))
     if match["slash"] and int(match["step"]) == 0:
         raise _refused(field, token, "a step is at least 1")
     step = match["slash"] or ""
@@ -114,8 +122,25 @@ def _canonical_term(field: Field, token: str, term: str) -> str:
         return str(low)
     high = _number(field, token, match["high"])
     if low > high:
-        raise _refused(field, token, f"the range runs backwards, {low} is after {high}")
+        raise _refused(field, token, f"the range runs backwards, write {quoted(_around(field, low, high))}")
     return str(low) if low == high else f"{low}-{high}{step}"
+
+
+def _why_no_term(written: str) -> str:
+    if not written:
+        return "a value is missing beside a comma"
+    if written == "?":
+        return 'for any value write "*"'
+    if random := _RANDOM.fullmatch(written.lower()):
+        return f"{quoted((random['sign'] or '~').upper())} is a random value, which is not supported"
+    return f"{quoted(written)} is not a value, a range, * or a step"
+
+
+def _around(field: Field, low: int, high: int) -> str:
+    """What a range from a later to an earlier value means: on to the last value, and from the first."""
+    if field is WEEKDAY:
+        return f"{low}-7" + (f",1-{high}" if high > 1 else ",1" if high else "")
+    return f"{low}-{field.high},{field.low}-{high}"
 
 
 def _canonical_nth_weekday(token: str, match: re.Match[str]) -> str:

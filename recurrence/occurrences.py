@@ -87,12 +87,12 @@ def _next_firing(rule: Rule, after: datetime) -> _Firing | None:
 
 
 def _next_by_the_wall(wall_calendar: WallCalendar, zone: ZoneInfo, after: datetime) -> _Firing | None:
-    wall = wall_calendar.at_or_after(_next_minute(to_wall(zone, after)))
+    wall = wall_calendar.at_or_after(_earliest_wall(zone, after))
     while wall is not None:
         at, passage = resolve(zone, wall)
         if at > after:
             return _Firing(at, wall, passage)
-        # `after` lies in the second pass of an overlap: these times have run in the first.
+        # `after` lies in the second pass of an overlap: these times have run in the first. Or offsets have odd seconds.
         wall = wall_calendar.at_or_after(wall + MINUTE)
     return None
 
@@ -118,8 +118,17 @@ def _next_in_real_time(wall_calendar: WallCalendar, zone: ZoneInfo, after: datet
     return None
 
 
-def _next_minute(wall: datetime) -> datetime:
-    return wall.replace(second=0, microsecond=0) + MINUTE
+def _earliest_wall(zone: ZoneInfo, after: datetime) -> datetime:
+    """A whole minute of the wall clock such that every fixed time before it has run by `after`.
+
+    Offsets had odd seconds until 1972: a time that one skips runs up to a minute after the change, so look
+    back to before it.
+    """
+    minute = after.replace(second=0, microsecond=0)
+    wall = to_wall(zone, minute)
+    if wall.second:
+        wall = to_wall(zone, minute - MINUTE).replace(second=0)
+    return wall + MINUTE
 
 
 def _note(firing: _Firing, local: datetime, follows_real_time: bool) -> str:

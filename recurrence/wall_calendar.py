@@ -155,7 +155,7 @@ def _expanded(tokens: list[str]) -> list[tuple[int, ...]]:
 
 
 def _values(field: Field, values: Sequence[int | str]) -> tuple[int, ...]:
-    if values == ["*"]:
+    if "*" in values:  # croniter keeps it beside the others in a list such as "*,5"
         return tuple(range(field.low, field.high + 1))
     return tuple(sorted(int(value) for value in values))
 

@@ -1,6 +1,7 @@
 """IANA time zones: their names, and how wall times map to instants around offset changes.
 
-Nothing here knows about schedules. Instants are aware UTC, wall times are naive.
+Nothing here knows about schedules. Instants are aware UTC, wall times are naive. Importing this module makes
+the pinned tzdata package the only source of zones in the process.
 """
 
 from collections.abc import Iterator
@@ -10,11 +11,18 @@ from enum import Enum
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, available_timezones, reset_tzpath
+
+import tzdata
 
 from recurrence.errors import InvalidScheduleError, quoted
 
-NOT_PLACES = {"Factory", "localtime"}  # files that mean "unset" and "whatever this machine has"
+# zoneinfo would ask the operating system first, whose rules are as old as its last update: two schedulers on
+# two machines would then fire one job at different instants. Zones read before this import are read anew.
+reset_tzpath(to=())
+ZoneInfo.clear_cache()
+
+NOT_PLACES = {"Factory", "localtime"}  # names that mean "unset" and "whatever this machine has"
 SECOND = timedelta(seconds=1)
 
 
@@ -29,6 +37,11 @@ class Passage(Enum):
 class Resolved(NamedTuple):
     instant: datetime
     passage: Passage
+
+
+def zone_rules_version() -> str:
+    """Which edition of IANA's rules decides here, such as "2026f"."""
+    return tzdata.IANA_VERSION
 
 
 @cache

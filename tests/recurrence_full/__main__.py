@@ -11,6 +11,7 @@ from multiprocessing import Pool
 
 from tests.recurrence_full.comparison import COMPARED, Tally, compare_cron, compare_simple
 
+CASES = 210_000
 CHUNK = 250
 SIMPLE_EVERY = 4  # one chunk in four is of the daily, weekly and monthly types
 SHOWN = 20
@@ -18,7 +19,7 @@ SHOWN = 20
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.recurrence_full", description=__doc__)
-    parser.add_argument("--cases", type=int, default=210_000, help="(schedule, zone, start) triples")
+    parser.add_argument("--cases", type=int, default=CASES, help="(schedule, zone, start) triples")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()

@@ -9,18 +9,19 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from recurrence import InvalidScheduleError, Rule, parse_rule
+from recurrence import InvalidScheduleError, Rule, next_occurrence, parse_rule
 
 ZONES = (
     "America/New_York",
     "Europe/London",
     "Europe/Berlin",
     "Europe/Dublin",  # negative daylight saving in winter
-    "Africa/Casablanca",  # negative daylight saving in Ramadan
+    "Africa/Casablanca",  # negative daylight saving in Ramadan, until 2026
     "Antarctica/Troll",  # two hours at a time
     "Australia/Lord_Howe",  # half an hour at a time
     "Africa/Cairo",  # at midnight
     "Asia/Beirut",
+    "Asia/Gaza",  # tabled year by year until 2086, by a rule from then on
     "America/Santiago",
     "America/Asuncion",
     "America/Havana",
@@ -35,6 +36,8 @@ STARTS_UNTIL = datetime(2045, 1, 1, tzinfo=UTC)
 DAY, MINUTE, ZERO = timedelta(days=1), timedelta(minutes=1), timedelta(0)
 DATE_LINE = timedelta(hours=12)  # a shift this large is one across the date line
 MINUTES_AROUND_CHANGE = ((-90, 90), (-1_500, 800), (-8_000, 100), (-60_000, 0))
+MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+WEEKDAY_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
 class ClockChange(NamedTuple):
@@ -97,7 +100,7 @@ def cron_cases(seed: str, count: int, time_zones: tuple[str, ...] = ZONES) -> It
                 raise
             continue
         made += 1
-        yield Case("custom", config, rule, _start(chance, time_zone))
+        yield Case("custom", config, rule, _start(chance, rule))
 
 
 def simple_cases(seed: str, count: int, time_zones: tuple[str, ...] = ZONES) -> Iterator[Case]:
@@ -106,7 +109,7 @@ def simple_cases(seed: str, count: int, time_zones: tuple[str, ...] = ZONES) -> 
         time_zone = chance.choice(time_zones)
         schedule_type, config = _simple_schedule(chance)
         rule = parse_rule(schedule_type, config, time_zone)
-        yield Case(schedule_type, config, rule, _start(chance, time_zone))
+        yield Case(schedule_type, config, rule, _start(chance, rule))
 
 
 def _simple_schedule(chance: random.Random) -> tuple[str, dict[str, object]]:
@@ -121,8 +124,9 @@ def _simple_schedule(chance: random.Random) -> tuple[str, dict[str, object]]:
     return schedule_type, config
 
 
-def _start(chance: random.Random, time_zone: str) -> datetime:
-    changes = [change for change in clock_changes(time_zone) if change.at < STARTS_UNTIL]
+def _start(chance: random.Random, rule: Rule) -> datetime:
+    """Near a change of the zone's clock; on or within a second, and one time in six exactly on an occurrence."""
+    changes = [change for change in clock_changes(rule.time_zone) if change.at < STARTS_UNTIL]
     across_date_line = [change for change in changes if abs(change.shift) > DATE_LINE]
     if across_date_line and chance.random() < 0.25:
         changes = across_date_line
@@ -131,7 +135,12 @@ def _start(chance: random.Random, time_zone: str) -> datetime:
     else:
         moment = datetime(chance.randint(2000, 2044), chance.choice((1, 2, 3, 12)), 28, tzinfo=UTC)
     minutes = chance.randint(*chance.choice(MINUTES_AROUND_CHANGE))
-    return moment + timedelta(minutes=minutes, seconds=chance.choice((0, 0, chance.randint(0, 59))))
+    moment += timedelta(
+        minutes=minutes,
+        seconds=chance.choice((0, 0, chance.randint(0, 59))),
+        microseconds=chance.choice((0, 0, 0, 1, 999_999)),
+    )
+    return (next_occurrence(rule, moment) or moment) if chance.random() < 1 / 6 else moment
 
 
 def _expression(chance: random.Random) -> str:
@@ -141,13 +150,20 @@ def _expression(chance: random.Random) -> str:
             _field(chance, 0, 59, 0.15),
             chance.choice((night, _field(chance, 0, 23, 0.2), str(chance.choice((0, 1, 2, 23))))),
             _field(chance, 1, 31, 0.6, ("L", "1,L", "LW", "15,LW")),
-            _field(chance, 1, 12, 0.8),
-            _field(chance, 0, 7, 0.6, ("5L", "1#2", "sun#1,3#5", "7L", "4#4")),
+            _field(chance, 1, 12, 0.8, names=MONTH_NAMES),
+            _field(chance, 0, 7, 0.6, ("5L", "1#2", "sun#1,3#5", "7L", "4#4"), WEEKDAY_NAMES),
         )
     )
 
 
-def _field(chance: random.Random, low: int, high: int, star: float, special: tuple[str, ...] = ()) -> str:
+def _field(
+    chance: random.Random,
+    low: int,
+    high: int,
+    star: float,
+    special: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
+) -> str:
     kind = chance.random()
     if kind < star:
         return "*"
@@ -155,14 +171,23 @@ def _field(chance: random.Random, low: int, high: int, star: float, special: tup
         return f"*/{chance.randint(1, high + 2)}"
     if special and kind < star + 0.25:
         return chance.choice(special)
-    return ",".join(_term(chance, low, high) for _ in range(chance.choice((1, 1, 1, 2, 3))))
+    return ",".join(_term(chance, low, high, names) for _ in range(chance.choice((1, 1, 1, 2, 3))))
 
 
-def _term(chance: random.Random, low: int, high: int) -> str:
+def _term(chance: random.Random, low: int, high: int, names: tuple[str, ...]) -> str:
+    if chance.random() < 0.05:  # in a list as well: "*,5" and "5,*" differ where a leading star means something
+        return "*" + (f"/{chance.randint(1, high)}" if chance.random() < 0.5 else "")
     first, last = sorted(chance.choices(range(low, high + 1), k=2))
     if first == last or chance.random() < 0.5:
-        return str(first)
-    return f"{first}-{last}" + (f"/{chance.randint(1, 6)}" if chance.random() < 0.4 else "")
+        return _value(chance, first, low, names)
+    step = f"/{chance.randint(1, 6)}" if chance.random() < 0.4 else ""
+    return f"{_value(chance, first, low, names)}-{_value(chance, last, low, names)}{step}"
+
+
+def _value(chance: random.Random, value: int, low: int, names: tuple[str, ...]) -> str:
+    if value - low >= len(names) or chance.random() < 0.6:  # 7 is Sunday by number only
+        return str(value)
+    return chance.choice((str.lower, str.upper, str.title))(names[value - low])
 
 
 def _fires_in_cronsim(expression: str) -> bool:

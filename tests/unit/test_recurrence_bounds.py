@@ -1,16 +1,14 @@
 """No rule keeps the search going: rare rules, rules that never come, zones that change decades from now."""
 
-import os
 import signal
-import subprocess
-import sys
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import FrameType
 
 import pytest
 
-from recurrence import InvalidScheduleError, next_occurrence, occurrences, parse_rule
+from recurrence import InvalidScheduleError, occurrences, parse_rule
 from tests.recurrence_full.cases import ZONES, Case, clock_changes
 from tests.recurrence_full.readings import by_calendar
 
@@ -71,29 +69,9 @@ def test_rule_that_never_fires_is_refused_at_once(expression: str) -> None:
 
 
 def test_zone_whose_rules_change_in_the_future() -> None:
-    last = clock_changes("Africa/Casablanca")[-1]
-    assert last.at.year > 2080  # Ramadan is tabled until then, and not afterwards
+    changes = Counter(change.at.year for change in clock_changes("Asia/Gaza"))
+    assert (changes[2086], changes[2087]) == (4, 2)  # Ramadan is tabled until then, and not afterwards
     config: dict[str, object] = {"hour": 2, "minute": 30}
-    rule = parse_rule("daily", config, "Africa/Casablanca")
+    rule = parse_rule("daily", config, "Asia/Gaza")
     case = Case("daily", config, rule, datetime(2086, 1, 1, tzinfo=UTC))
     assert [occurrence.at for occurrence in occurrences(rule, case.start, limit=800)] == by_calendar(case, 800)
-
-
-def test_zones_come_from_the_tzdata_package_where_the_system_has_none() -> None:
-    rule = parse_rule("daily", {"hour": 2, "minute": 30}, "Africa/Casablanca")
-    program = (
-        "from datetime import UTC, datetime; from recurrence import next_occurrence, parse_rule;"
-        "rule = parse_rule('daily', {'hour': 2, 'minute': 30}, 'Africa/Casablanca');"
-        f"print(next_occurrence(rule, datetime.fromisoformat('{AFTER.isoformat()}')).isoformat())"
-    )
-    alone = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONTZPATH": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=WATCHDOG_SECONDS,
-    )
-    expected = next_occurrence(rule, AFTER)
-    assert expected is not None
-    assert alone.stdout.strip() == expected.isoformat()

@@ -131,7 +131,7 @@ CLOCKS = {
         "2026-01-01T00:00Z",
         "on Sat 4 Apr 2026 the clock shows 23:00 to 00:00 on Sun 5 Apr 2026 twice",
     ),
-    "havana back": ("America/Havana", "2026-10-01T00:00Z", "on Sun 1 Nov 2026 the clock shows 00:00 to 01:00 twice"),
+    "havana back": ("America/Havana", "2025-10-01T00:00Z", "on Sun 2 Nov 2025 the clock shows 00:00 to 01:00 twice"),
     "st johns back": (
         "America/St_Johns",
         "2010-10-01T00:00Z",

@@ -234,6 +234,13 @@ def test_daylight_saving_instants(expression: str, time_zone: str, after: str, e
     assert instants(cron(expression, time_zone), after, len(expected)) == expected
 
 
+@pytest.mark.parametrize("second", range(0, 60, 5))
+def test_fixed_time_in_a_gap_of_odd_seconds_waits_for_the_whole_minute(second: int) -> None:
+    """Monrovia, 1972-01-07: at 00:44:30Z the clock went from 00:00:00 to 00:44:30."""
+    rule = cron("30 0 * * *", "Africa/Monrovia")
+    assert instants(rule, f"1972-01-07T00:44:{second:02}Z", 2) == ["1972-01-07T00:45Z", "1972-01-08T00:30Z"]
+
+
 def test_daylight_saving_simple_types_follow_the_same_rules() -> None:
     daily = parse_rule("daily", {"hour": 2, "minute": 30}, "America/New_York")
     weekly = parse_rule("weekly", {"day_of_week": 7, "hour": 1, "minute": 30}, "America/New_York")

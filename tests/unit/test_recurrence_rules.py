@@ -37,6 +37,11 @@ def cron(expression: str) -> dict[str, object]:
         ("custom", cron("0 0 * * fril"), "0 0 * * 5L"),
         ("custom", cron("0 0 * * 7#2"), "0 0 * * 0#2"),
         ("custom", cron("0 0 * * mon#1,5"), "0 0 * * 1#1,5"),
+        ("custom", cron("0 0 * * SUN-sat"), "0 0 * * 0-6"),
+        ("custom", cron("0 0 * * Fri-7"), "0 0 * * 5-7"),
+        ("custom", cron("0 0 * * 5L,FRIL,sun#1"), "0 0 * * 5L,5L,0#1"),
+        ("custom", cron("00005 0 * * *"), "5 0 * * *"),
+        ("custom", cron("*/10000 *,5 * * *"), "*/10000 *,5 * * *"),
         ("custom", cron("@Hourly"), "0 * * * *"),
         ("custom", cron("@daily"), "0 0 * * *"),
         ("custom", cron("@midnight"), "0 0 * * *"),
@@ -113,9 +118,10 @@ def test_rule_refuses_config(schedule_type: str, config: dict[str, object], mess
 
 MINUTES = "allowed 0-59"
 DATES = "allowed 1-31, L (the last day), 15W (the weekday nearest day 15) or LW (the last weekday)"
-WEEKDAYS = "allowed 0-7 (0 and 7 = Sunday) or SUN-SAT"
+WEEKDAYS = "allowed 0-7 (0 and 7 = Sunday), SUN-SAT, 5L (the last Friday) or 1#2 (the second Monday)"
 FIVE = "allowed 5 (minute, hour, day of month, month, day of week)"
 
+TORN = 'no blanks within a field, write "1,3,5" or "9-17/2"'
 TOO_MANY = "seconds and years are not supported"
 RANDOM = "is a random value, which is not supported"
 
@@ -129,6 +135,9 @@ RANDOM = "is a random value, which is not supported"
         ("0 12 * *", f'cron_expression "0 12 * *" has 4 fields: {FIVE}'),
         ("0 0 12 * * 1", f'cron_expression "0 0 12 * * 1" has 6 fields: {TOO_MANY}; {FIVE}'),
         ("0 0 12 * * 1 2030", f'cron_expression "0 0 12 * * 1 2030" has 7 fields: {TOO_MANY}; {FIVE}'),
+        ("0 12 * * 1, 3", f'cron_expression "0 12 * * 1, 3" has 6 fields: {TORN}; {FIVE}'),
+        ("0 12 * * mon - fri", f'cron_expression "0 12 * * mon - fri" has 7 fields: {TORN}; {FIVE}'),
+        ("*/ 5 * * * *", f'cron_expression "*/ 5 * * * *" has 6 fields: {TORN}; {FIVE}'),
         (
             "@reboot",
             'cron_expression "@reboot": a start of the machine is not a time; '
@@ -148,14 +157,17 @@ RANDOM = "is a random value, which is not supported"
         ("0 0 * MON *", 'month "MON": allowed 1-12 or JAN-DEC'),
         ("0 0 * * 8", f'day of week "8": {WEEKDAYS}'),
         ("0 0 * * JAN", f'day of week "JAN": {WEEKDAYS}'),
-        ("0 0 * * 5-1", f'day of week "5-1": the range runs backwards, 5 is after 1; {WEEKDAYS}'),
-        ("0 0 * * fri-sun", f'day of week "fri-sun": the range runs backwards, 5 is after 0; {WEEKDAYS}'),
+        ("0 0 * * 5-1", f'day of week "5-1": the range runs backwards, write "5-7,1"; {WEEKDAYS}'),
+        ("0 0 * * fri-sun", f'day of week "fri-sun": the range runs backwards, write "5-7"; {WEEKDAYS}'),
+        ("0 0 * * sat-TUE", f'day of week "sat-TUE": the range runs backwards, write "6-7,1-2"; {WEEKDAYS}'),
+        ("0 22-6 * * *", 'hour "22-6": the range runs backwards, write "22-23,0-6"; allowed 0-23'),
+        ("0 0 * NOV-2 *", 'month "NOV-2": the range runs backwards, write "11-12,1-2"; allowed 1-12 or JAN-DEC'),
         ("*/0 * * * *", f'minute "*/0": a step is at least 1; {MINUTES}'),
         ("5/15 * * * *", f'minute "5/15": a step needs a range, such as "5-59/15"; {MINUTES}'),
         ("1-70 * * * *", f'minute "1-70": found "70"; {MINUTES}'),
         ("5-64/30 * * * *", f'minute "5-64/30": found "64"; {MINUTES}'),
         ("*-5 * * * *", f'minute "*-5": "*-5" is not a value, a range, * or a step; {MINUTES}'),
-        ("1,,2 * * * *", f'minute "1,,2": "" is not a value, a range, * or a step; {MINUTES}'),
+        ("1,,2 * * * *", f'minute "1,,2": a value is missing beside a comma; {MINUTES}'),
         ("-1 * * * *", f'minute "-1": "-1" is not a value, a range, * or a step; {MINUTES}'),
         ("1.5 * * * *", f'minute "1.5": "1.5" is not a value, a range, * or a step; {MINUTES}'),
         ("H * * * *", f'minute "H": "H" {RANDOM}; {MINUTES}'),
@@ -167,15 +179,17 @@ RANDOM = "is a random value, which is not supported"
         ("0 0 15W,20 * *", f'day of month "15W,20": W goes with one day, not with a list; {DATES}'),
         ("0 0 32W * *", f'day of month "32W": found "32"; {DATES}'),
         ("0 0 0W * *", f'day of month "0W": found "0"; {DATES}'),
-        ("0 0 W * *", f'day of month "W": "w" is not a value, a range, * or a step; {DATES}'),
-        ("0 0 1-15W * *", f'day of month "1-15W": "1-15w" is not a value, a range, * or a step; {DATES}'),
-        ("0 0 LW/2 * *", f'day of month "LW/2": "lw/2" is not a value, a range, * or a step; {DATES}'),
-        ("0 0 * * 1W", f'day of week "1W": "1w" is not a value, a range, * or a step; {WEEKDAYS}'),
+        ("0 0 W * *", f'day of month "W": "W" is not a value, a range, * or a step; {DATES}'),
+        ("0 0 1-15W * *", f'day of month "1-15W": "1-15W" is not a value, a range, * or a step; {DATES}'),
+        ("0 0 LW/2 * *", f'day of month "LW/2": "LW/2" is not a value, a range, * or a step; {DATES}'),
+        ("0 0 * * 1W", f'day of week "1W": "1W" is not a value, a range, * or a step; {WEEKDAYS}'),
         ("0 25 * * *", 'hour "25": allowed 0-23'),
-        ("0 0 ~30 * *", f'day of month "~30": "~30" is not a value, a range, * or a step; {DATES}'),
-        ("L 0 * * *", f'minute "L": "l" is not a value, a range, * or a step; {MINUTES}'),
-        ("0 0 * * L", f'day of week "L": "l" is not a value, a range, * or a step; {WEEKDAYS}'),
-        ("0 0 * * L5", f'day of week "L5": "l5" is not a value, a range, * or a step; {WEEKDAYS}'),
+        ("0 0 ~30 * *", f'day of month "~30": "~" {RANDOM}; {DATES}'),
+        ("0~29/5 * * * *", f'minute "0~29/5": "~" {RANDOM}; {MINUTES}'),
+        ("0 0 * * Monday", f'day of week "Monday": "Monday" is not a value, a range, * or a step; {WEEKDAYS}'),
+        ("L 0 * * *", f'minute "L": "L" is not a value, a range, * or a step; {MINUTES}'),
+        ("0 0 * * L", f'day of week "L": "L" is not a value, a range, * or a step; {WEEKDAYS}'),
+        ("0 0 * * L5", f'day of week "L5": "L5" is not a value, a range, * or a step; {WEEKDAYS}'),
         (
             "0 0 * * 1#6",
             f'day of week "1#6": a month has at most five of a weekday, after # comes 1-5; {WEEKDAYS}',
