@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from db.models import Job, SchedulerInstance
+from recurrence import zone_rules_version
 
 SILENT_AFTER = timedelta(seconds=75)
 OVERDUE_AFTER = timedelta(seconds=60)
@@ -27,10 +28,24 @@ class SchedulerHealth:
 def register_instance(session: Session, *, host: str, pid: int, version: str, slots: int, now: datetime) -> str:
     """Add this process; returns its id. Rows of processes long gone are dropped."""
     session.execute(delete(SchedulerInstance).where(SchedulerInstance.last_seen_at < now - KEPT_FOR))
-    instance = SchedulerInstance(host=host, pid=pid, version=version, slots=slots, started_at=now, last_seen_at=now)
+    instance = SchedulerInstance(
+        host=host,
+        pid=pid,
+        version=version,
+        slots=slots,
+        zone_rules=zone_rules_version(),
+        started_at=now,
+        last_seen_at=now,
+    )
     session.add(instance)
     session.flush()
     return instance.id
+
+
+def get_last_zone_rules(session: Session) -> str | None:
+    """The time zone rules of the scheduler that registered last; None when there is none, or nothing is known."""
+    newest = select(SchedulerInstance.zone_rules).order_by(SchedulerInstance.started_at.desc()).limit(1)
+    return session.execute(newest).scalar_one_or_none()
 
 
 def record_seen(session: Session, instance_id: str, now: datetime) -> None:

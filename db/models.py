@@ -635,6 +635,7 @@ class SchedulerInstance(Base):
     pid: Mapped[int]
     version: Mapped[str]
     slots: Mapped[int]
+    zone_rules: Mapped[str | None] = mapped_column(comment="Version of the time zone rules that it fires by")
     started_at: Mapped[Now]
     last_seen_at: Mapped[Now]
     last_fire_at: Mapped[Instant | None] = mapped_column(comment="End of the last fire pass that succeeded")

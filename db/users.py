@@ -3,7 +3,6 @@
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import available_timezones
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import IntegrityError
@@ -24,6 +23,7 @@ from db.sign_in_throttle import (
 )
 from db.user_sessions import revoke_user_sessions
 from db.viewers import Viewer
+from recurrence import InvalidScheduleError, checked_time_zone
 
 
 class InvalidCredentialsError(PunctualError):
@@ -158,8 +158,11 @@ def reset_password(session: Session, user_id: str, new: str, *, by: Viewer, now:
 
 def set_time_zone(session: Session, user_id: str, time_zone: str | None) -> None:
     """Show times in this IANA zone; None follows the browser. Raises InvalidUserError."""
-    if time_zone is not None and time_zone not in available_timezones():
-        raise InvalidUserError(f'unknown time zone "{time_zone[:64]}"; one looks like "Europe/London"')
+    if time_zone is not None:
+        try:
+            checked_time_zone(time_zone)
+        except InvalidScheduleError as error:
+            raise InvalidUserError(str(error)) from None
     get_user(session, user_id).time_zone = time_zone
     session.flush()
 

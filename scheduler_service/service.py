@@ -15,15 +15,17 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from db.aiming import aim_anew
 from db.claims import claim_runs, expire_runs, recover_runs, renew_leases
 from db.engine import transaction
 from db.firing import BATCH_SIZE, fire_due_jobs, get_earliest_next_run
-from db.instances import record_fire_pass, record_seen, record_stopped, register_instance
+from db.instances import get_last_zone_rules, record_fire_pass, record_seen, record_stopped, register_instance
 from db.outages import note_outage
 from db.sign_in_throttle import purge_sign_in_attempts
 from db.user_sessions import purge_sessions
 from db.wake import Wake
 from portal_import.engine.storage import StorageError, remove_unfinished
+from recurrence import zone_rules_version
 from scheduler_service.clock import Clock, Step
 from scheduler_service.listener import WakeListener
 from scheduler_service.outages import describe_outage
@@ -65,6 +67,7 @@ class SchedulerService:
         """Register, start the fork server, the clock and the listener."""
         with transaction(self._engine) as session:
             note_outage(session, _now())
+            has_other_zone_rules = get_last_zone_rules(session) != zone_rules_version()
             self._instance_id = register_instance(
                 session,
                 host=socket.gethostname(),
@@ -73,6 +76,8 @@ class SchedulerService:
                 slots=self._settings.slots,
                 now=_now(),
             )
+        if has_other_zone_rules:
+            self._aim_anew()
         if self._settings.slots:
             start_fork_server()
         self._clock.run_every(FIRE_POLL_SECONDS, self._fire_step)
@@ -196,6 +201,15 @@ class SchedulerService:
             return
         if removed:
             logger.info("removed %s half files from the bill storage", removed)
+
+    def _aim_anew(self) -> None:
+        """The time zone rules are others than when the schedules were last aimed."""
+        last_id, changed = "", 0
+        while last_id is not None:
+            with transaction(self._engine) as session:
+                count, last_id = aim_anew(session, _now(), after_id=last_id)
+            changed += count
+        logger.info("time zone rules are %s now: %s schedules were aimed anew", zone_rules_version(), changed)
 
     def _lease_end(self) -> float:
         """When a lease that is taken or renewed from now on ends, on the monotonic clock."""

@@ -23,6 +23,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("began_at", name=op.f("pk_scheduler_outages")),
         comment="When no scheduler_service fired for longer than it may take",
     )
+    op.add_column(
+        "scheduler_instances",
+        sa.Column("zone_rules", sa.Text(), nullable=True, comment="Version of the time zone rules that it fires by"),
+    )
     extend_jobs()
     extend_runs()
 
