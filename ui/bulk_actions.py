@@ -11,10 +11,10 @@ from db.bulk_jobs import pause_jobs, preview_reschedule, preview_resumes, resche
 from db.engine import transaction
 from db.errors import PunctualError
 from db.models import Job
-from db.schedules import schedule_of
+from db.schedules import Schedule, schedule_of
 from db.viewers import Viewer
 from recurrence import InvalidScheduleError
-from ui.dialogs import ask_for_dialog, open_wanted_dialog
+from ui.dialogs import ask_for_dialog, open_wanted_dialog, render_decision
 from ui.impact_view import render_impacts
 from ui.plain_text import plain
 from ui.schedule_editor import render_schedule_editor
@@ -66,7 +66,7 @@ def open_dialogs(viewer: Viewer, zone: ZoneInfo) -> None:
     )
 
 
-@st.dialog("Reschedule jobs", width="large")
+@st.dialog("Reschedule jobs", width="large", dismissible=False)
 def reschedule(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> None:
     """One schedule for all of them; shows what it changes for each before it is saved."""
     ids = [job.id for job in jobs]
@@ -77,9 +77,21 @@ def reschedule(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> None:
     first = next((schedule for job in jobs if (schedule := schedule_of(job)) is not None), None)
     key = f"bulk-{hash(tuple(ids))}"
     choice = render_schedule_editor(key, zone, schedule=first, policy=None)
-    if choice.problem is not None or choice.schedule is None:
-        return
     schedule, now = choice.schedule, datetime.now(UTC)
+    if choice.problem is None and schedule is not None:
+        render_reschedule_impact(viewer, ids, schedule, zone, now)
+    if not render_decision(f"Reschedule {counted(len(ids))}", key):
+        return
+    if choice.problem is not None or schedule is None:
+        st.error(f"Nothing was changed: {plain(choice.problem or '')}", icon=":material/error:")
+        return
+    finish(act(partial(reschedule_jobs, viewer=viewer, job_ids=ids, schedule=schedule), "Rescheduled {}."))
+
+
+def render_reschedule_impact(
+    viewer: Viewer, ids: Sequence[str], schedule: Schedule, zone: ZoneInfo, now: datetime
+) -> None:
+    """What the schedule would change for each of the jobs."""
     try:
         with transaction() as session:
             impacts = preview_reschedule(session, viewer, ids, schedule, now)
@@ -87,8 +99,6 @@ def reschedule(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> None:
         st.error(plain(_sentence(str(error))), icon=":material/error:")
         return
     render_impacts(impacts, zone, now)
-    if st.button(f"Reschedule {counted(len(ids))}", type="primary", key=f"{key}-save"):
-        finish(act(partial(reschedule_jobs, viewer=viewer, job_ids=ids, schedule=schedule), "Rescheduled {}."))
 
 
 @st.dialog("Resume jobs", width="large")

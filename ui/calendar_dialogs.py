@@ -25,6 +25,7 @@ from db.models import Calendar
 from db.viewers import Viewer
 from recurrence import DayOff, InvalidScheduleError, countries, country_weekend, subdivisions, time_zones
 from recurrence.ical import InvalidCalendarFileError, read_ical
+from ui.dialogs import render_decision
 from ui.plain_text import plain
 from ui.schedule_editor import WEEKDAYS
 
@@ -34,7 +35,7 @@ SHOWN_DAYS = 12
 YEARS_BACK, YEARS_AHEAD = 1, 5
 
 
-@st.dialog("Calendar", width="large")
+@st.dialog("Calendar", width="large", dismissible=False)
 def edit_calendar(viewer: Viewer, calendar: Calendar | None) -> None:
     """Everything about a calendar, a new one or one that the viewer may change."""
     key = f"calendar-{calendar.id}-{calendar.version}" if calendar is not None else "calendar-new"
@@ -52,7 +53,7 @@ def edit_calendar(viewer: Viewer, calendar: Calendar | None) -> None:
         draft = replace(draft, days=[*draft.days, *_render_import(key, draft.days)])
     draft = _render_reading(key, draft)
     _render_what_it_keeps(draft, datetime.now(UTC).date())
-    if not st.button("Save calendar", type="primary", key=f"{key}-save", icon=":material/check:"):
+    if not render_decision("Save calendar", key):
         return
     try:
         save(viewer, calendar, draft)

@@ -23,6 +23,18 @@ def open_wanted_dialog(key: str, dialogs: Mapping[str, Callable[..., None]]) -> 
         dialogs[name](*values)
 
 
+def render_decision(label: str, key: str) -> bool:
+    """The buttons under a form in a dialog; whether the first was pressed. The other closes the dialog.
+
+    Such dialogs are not dismissible: a press beside them must not lose what was typed.
+    """
+    with st.container(horizontal=True):
+        is_pressed = st.button(label, type="primary", key=f"{key}-save", icon=":material/check:")
+        if st.button("Cancel", key=f"{key}-cancel"):
+            st.rerun()
+    return is_pressed
+
+
 def pass_on_wish(key: str) -> None:
     """Have the whole page run when a dialog is wanted. Called by the part that holds the buttons, at its start."""
     if key in st.session_state:

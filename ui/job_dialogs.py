@@ -20,12 +20,13 @@ from recurrence import InvalidScheduleError
 from settings import get_settings
 from ui.accounts_upload import render_accounts_upload
 from ui.authorisation import CONFIRM, host_of, render_authorisation
+from ui.dialogs import render_decision
 from ui.impact_view import render_impact
 from ui.plain_text import plain
 from ui.schedule_editor import ScheduleChoice, render_schedule_editor
 
 
-@st.dialog("Edit job", width="large")
+@st.dialog("Edit job", width="large", dismissible=False)
 def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...]) -> None:
     """Name, addresses and schedule; nothing runs because of an edit."""
     key = f"edit-{job.id}-{job.version}"
@@ -39,7 +40,7 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
     )
     if choice.problem is None:
         render_change(job, choice, zone)
-    if not st.button("Save changes", type="primary", key=f"{key}-save"):
+    if not render_decision("Save changes", key):
         return
     problems = check_name(name.strip()) | check_job_urls(login_url, billing_url, columns)
     if choice.problem is not None:

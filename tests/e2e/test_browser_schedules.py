@@ -129,7 +129,7 @@ def test_calendar_made_in_the_browser_keeps_a_job_from_running(started: Installa
     expect(dialog.locator("table.coming tr.first")).to_have_count(10, timeout=WAIT_MS)
     choose(page, dialog, "Calendars with days off", "Germany")
     expect(dialog.get_by_text("Christmas Day: skipped").first).to_be_visible(timeout=WAIT_MS)
-    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")  # the list stays open for more
     dialog.get_by_role("button", name="Save changes").click()
     expect(dialog).to_be_hidden(timeout=WAIT_MS)
     job = get_job(client, christmas)
@@ -139,6 +139,7 @@ def test_calendar_made_in_the_browser_keeps_a_job_from_running(started: Installa
 
 def choose(page: Page, dialog: Locator, label: str, option: str) -> None:
     box = dialog.get_by_role("combobox", name=label, exact=True)
+    box.evaluate("element => element.scrollIntoView({block: 'center'})")  # a list that is moved closes
     box.click()
     box.press_sequentially(option)
     page.get_by_role("option", name=option, exact=True).click()
