@@ -13,7 +13,7 @@ from api.policy_forms import CalendarIds, read_number, read_policy, read_policy_
 from api.shapes import StrictShape
 from db.jobs import JobDraft
 from db.models import CatchUp, Job, OnHoliday, Overlap, ScheduleType
-from db.schedules import Schedule, schedule_of
+from db.schedules import Schedule
 from db.viewers import Viewer
 from portal_import.job_draft import InvalidJobError, check_job_urls, check_name, check_policy, check_timeout, draft_job
 from recurrence import InvalidScheduleError, next_occurrence, parse_rule
@@ -137,9 +137,9 @@ def read_details(given: Mapping[str, Any], job: Job, columns: tuple[str, ...]) -
 
 
 def read_schedule_change(given: Mapping[str, Any], job: Job, now: datetime) -> ScheduleChange | None:
-    """The edited schedule, what was not sent being as it was; None when it is as it was altogether.
+    """The edited schedule, what was not sent being as it was; None when nothing about it was sent.
 
-    An edit that changes nothing must not make the job give up what is due. Raises InvalidJobError.
+    Raises InvalidJobError.
     """
     sent = [field for field in SCHEDULE_FIELDS if field in given]
     if not sent:
@@ -159,7 +159,7 @@ def read_schedule_change(given: Mapping[str, Any], job: Job, now: datetime) -> S
     problems = check_schedule(schedule, now)
     if problems:
         raise InvalidJobError(problems)
-    return None if is_scheduled and schedule == schedule_of(job) else ScheduleChange(schedule, is_scheduled)
+    return ScheduleChange(schedule, is_scheduled)
 
 
 def check_schedule(schedule: Schedule, now: datetime) -> dict[str, str]:

@@ -107,7 +107,7 @@ def patch_job(job_id: TextId, edit: JobEdit, viewer: Writer, here: Here) -> JobS
         change = read_schedule_change(given, job, now)
         if "policy" in details:
             require_known_calendars(session, details["policy"].calendar_ids, job.calendar_ids)
-        if details or change is None:
+        if details:
             host = portal_host(details["login_url"]) if "login_url" in details else None
             update_job(
                 session,

@@ -81,6 +81,13 @@ def test_switching_off_makes_all_runs_disappear(olive: Person) -> None:
     assert (body["next_run"], body["appears"], body["moved"]) == (None, [], [])
 
 
+def test_schedule_that_is_sent_switched_off_runs_nothing(olive: Person) -> None:
+    job = post_job(olive, **DAILY_FORM).json()
+    body = impact(olive, job["id"], is_scheduled=False, time_zone="Asia/Tokyo")
+    assert (body["next_run"], body["appears"], body["moved"]) == (None, [], [])
+    assert body["disappears"][0] == job["next_run"]
+
+
 def test_policy_alone_may_leave_runs_out(olive: Person) -> None:
     job = post_job(olive, **DAILY_FORM).json()
     off = datetime.fromisoformat(job["next_run"])

@@ -29,7 +29,7 @@ from db.models import AuditEntry, CatchUp, Job, OnHoliday, Role, Run, RunStatus
 from db.schedules import Schedule, schedule_of
 from db.viewers import Viewer
 from recurrence import InvalidScheduleError
-from tests.factories import DAILY, NOW, make_job, make_viewer
+from tests.factories import DAILY, NOW, day_off, make_calendar, make_job, make_viewer
 from tests.waiting import wait_until
 
 AT_FIVE = Schedule("daily", {"hour": 5, "minute": 0}, "Asia/Tokyo")
@@ -193,6 +193,15 @@ def test_preview_of_a_reschedule_tells_each_job_in_order(engine: Engine, viewer:
     assert len(active.change.impact.moved) == 30  # each to the same date in Tokyo
     assert (paused.change.next_run, paused.change.impact.appears) == (None, ())
     assert [schedule_of(job) for job in stored(engine, ids)] == [DAILY, DAILY, None]
+
+
+def test_preview_of_a_reschedule_keeps_each_jobs_days_off(engine: Engine, viewer: Viewer, ids: list[str]) -> None:
+    with transaction(engine) as session:
+        calendar_id = make_calendar(session, viewer, day_off("2025-03-11", "2025-03-12"))
+        session.get_one(Job, ids[0]).calendar_ids = [calendar_id]
+    with transaction(engine) as session:
+        (impact,) = preview_reschedule(session, viewer, ids[:1], AT_FIVE, NOW)
+    assert impact.change.next_run == NOW.replace(hour=20) + timedelta(days=2)
 
 
 def test_previews_of_pause_and_resume_tell_those_that_change(engine: Engine, viewer: Viewer, ids: list[str]) -> None:
