@@ -13,7 +13,8 @@ from api.paging import require_storable
 from api.shapes import StrictShape
 from db.calendars import WEEKEND, CalendarDraft, InvalidCalendarError
 from recurrence import DayOff, country_weekend
-from recurrence.ical import InvalidCalendarFileError, read_ical
+from recurrence.ical import read_ical
+from recurrence.ical_rules import InvalidCalendarFileError
 
 MAX_DAY_NAME_CHARACTERS = 200
 YEARS_BACK, YEARS_AHEAD = 1, 5  # of a calendar file; rules that repeat are expanded no further

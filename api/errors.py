@@ -24,7 +24,7 @@ from portal_import.accounts_csv import InvalidAccountsFileError
 from portal_import.job_draft import InvalidJobError
 from portal_import.url_templates import InvalidUrlError
 from recurrence import InvalidScheduleError
-from recurrence.ical import InvalidCalendarFileError
+from recurrence.ical_rules import InvalidCalendarFileError
 
 DATABASE_AWAY = "the database is not reachable at the moment"
 DATABASE_BUSY = "somebody else is changing the same thing; try again shortly"

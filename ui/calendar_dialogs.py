@@ -24,7 +24,8 @@ from db.errors import PunctualError
 from db.models import Calendar
 from db.viewers import Viewer
 from recurrence import DayOff, InvalidScheduleError, countries, country_weekend, subdivisions, time_zones
-from recurrence.ical import InvalidCalendarFileError, read_ical
+from recurrence.ical import read_ical
+from recurrence.ical_rules import InvalidCalendarFileError
 from ui.dialogs import render_decision
 from ui.plain_text import plain
 from ui.schedule_editor import WEEKDAYS

@@ -9,7 +9,8 @@ from dateutil.rrule import rrulestr
 from icalendar.prop import vRecur
 
 from recurrence.days_off import DayOff
-from recurrence.ical import InvalidCalendarFileError, Work, days_of_rule, read_ical, read_rule
+from recurrence.ical import read_ical
+from recurrence.ical_rules import InvalidCalendarFileError, Work, days_of_rule, read_rule
 
 YEARS = (2025, 2027)
 
