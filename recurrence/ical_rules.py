@@ -13,7 +13,7 @@ from typing import Any
 from recurrence.errors import quoted
 
 MAX_REPEATS = 20_000  # of a file, before exceptions and duplicates are taken out
-MAX_DAYS_EXAMINED = 1_000_000  # of a file; a few seconds
+MAX_DAYS_EXAMINED = 2_000_000  # of a file; a few seconds
 
 DAY = timedelta(days=1)
 
