@@ -16,7 +16,7 @@ from db.firing import BATCH_SIZE, FirePass, fire_due_jobs, get_earliest_next_run
 from db.models import AuditEntry, CatchUp, Job, JobStatus, Overlap, Run, RunStatus, RunTrigger
 from db.planning import MAX_SINGLE_ROWS, find_due
 from db.schedules import Schedule
-from recurrence import occurrences, parse_rule
+from recurrence import Rule, next_occurrence, occurrences, parse_rule
 from tests.factories import DAILY, EVERY_MINUTE, NOW, make_job, make_portal, make_run, make_viewer
 
 MINUTE = timedelta(minutes=1)
@@ -331,6 +331,20 @@ def test_batch_takes_four_statements_whatever_its_size(engine: Engine, sent: lis
     sent.clear()
     assert fire(engine).due == count
     assert len(sent) == 4
+
+
+def test_rule_and_instant_that_jobs_share_are_computed_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_many(engine, BATCH_SIZE)
+    asked: list[datetime] = []
+
+    def note(rule: Rule, after: datetime) -> datetime | None:
+        asked.append(after)
+        return next_occurrence(rule, after)
+
+    monkeypatch.setattr("db.planning.next_occurrence", note)
+    find_due.cache_clear()
+    assert fire(engine).due == BATCH_SIZE
+    assert asked == [NOW]
 
 
 def test_pass_without_due_jobs_takes_one_statement(engine: Engine, sent: list[str]) -> None:
