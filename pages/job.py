@@ -1,6 +1,6 @@
 """Job: what it is, what it will do next, what it did, and the buttons to steer it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -69,13 +69,12 @@ def main() -> None:
     if viewer.may_write:
         open_dialogs(viewer, job, zone)
     render_head(viewer, job.id, zone)
-    runs, coming_up, ledger = st.tabs(["Runs", "Coming up", "Ledger"])
-    with runs:
-        render_history(viewer, job.id, zone)
-    with coming_up:
-        render_coming_up(viewer, job.id, zone)
-    with ledger:
-        render_ledger(viewer, job.id, zone)
+    # Only the tab that is looked at is computed: a ledger of many runs takes a second.
+    tabs = dict(zip(TABS, st.tabs(list(TABS), key="tab", bind="query-params"), strict=True))
+    for name, render in TABS.items():
+        if tabs[name].open:
+            with tabs[name]:
+                render(viewer, job.id, zone)
 
 
 @st.fragment(run_every=2)
@@ -209,5 +208,11 @@ def load_plan(viewer: Viewer, job_id: str) -> tuple[Job, tuple[Calendar, ...]]:
         job = get_job(session, viewer, job_id)
         return job, load_calendars_of(session, job)
 
+
+TABS: dict[str, Callable[[Viewer, str, ZoneInfo], None]] = {
+    "Runs": render_history,
+    "Coming up": render_coming_up,
+    "Ledger": render_ledger,
+}
 
 main()

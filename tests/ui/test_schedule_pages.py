@@ -133,23 +133,23 @@ def test_coming_up_tells_of_a_paused_and_of_an_unscheduled_job(
     with transaction(engine) as session:
         by_hand = make_job(session, olive).id
         pause_job(session, olive, job_id, now=datetime.now(UTC))
-    shown = words(open_page(olive, "job", id=job_id))
+    shown = words(open_page(olive, "job", id=job_id, tab="Coming up"))
     assert "Paused: nothing runs by itself. This is what the schedule would do." in shown
     assert shown.count('class="first"') == 10
-    assert "This job has no schedule" in words(open_page(olive, "job", id=by_hand))
+    assert "This job has no schedule" in words(open_page(olive, "job", id=by_hand, tab="Coming up"))
 
 
 def test_ledger_balances_and_turns_red_when_a_row_is_gone(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
     job_id = add_job(engine, olive, Schedule("custom", {"cron_expression": "0 * * * *"}, "UTC"), created=5 * HOUR)
     with transaction(engine) as session:
         pause_job(session, olive, job_id, now=datetime.now(UTC))
-    app = open_page(olive, "job", id=job_id)
+    app = open_page(olive, "job", id=job_id, tab="Ledger")
     assert "5 expected, 5 accounted for: 5 missed" in words(app)
     assert not app.error
     with transaction(engine) as session:
         first = session.scalars(select(Run.id).where(Run.session_id == job_id).order_by(Run.scheduled_for)).first()
         session.execute(delete(Run).where(Run.id == first))
-    app = open_page(olive, "job", id=job_id)
+    app = open_page(olive, "job", id=job_id, tab="Ledger")
     assert "5 expected, 4 accounted for: 4 missed" in app.error[0].value.replace("\\", "")
     assert "expected, and there is no trace of it" in words(app)
 
@@ -162,7 +162,7 @@ def test_ledger_shows_a_run_at_a_time_that_no_schedule_had(engine: Engine, olive
         session.add(run)
         session.flush()
         run_id = run.id
-    app = open_page(olive, "job", id=job_id)
+    app = open_page(olive, "job", id=job_id, tab="Ledger")
     assert f"run {run_id} is completed, and no schedule had it" in words(app)
     assert app.error
 
@@ -171,7 +171,7 @@ def test_ledger_of_too_many_occurrences_asks_for_a_shorter_period(
     engine: Engine, olive: Viewer, open_page: OpenPage
 ) -> None:
     job_id = add_job(engine, olive, EVERY_MINUTE, created=timedelta(days=120))
-    app = open_page(olive, "job", id=job_id)
+    app = open_page(olive, "job", id=job_id, tab="Ledger")
     app.segmented_control(key=f"ledger-days-{job_id}").set_value(90).run()
     assert "choose one of at most 100,000" in words(app)
     assert not app.exception
