@@ -229,7 +229,8 @@ def test_moved_run_within_a_long_outage_is_accounted_for_once(engine: Engine, vi
     rows = list_rows(engine, job_id)
     older = rows[0]
     assert (older.scheduled_for, older.occurrences, older.scheduled_until) == (moved_runs[0], 51, NOW + 49 * HOUR)
-    assert (rows[1].scheduled_for, rows[1].occurrences) == (moved_runs[2], 1)
+    assert (rows[1].scheduled_for, rows[1].occurrences, rows[1].status) == (moved_runs[2], 1, MISSED)
+    assert [row.status for row in rows[2:]] == [QUEUED] * MAX_SINGLE_ROWS
     assert sum(row.occurrences for row in rows) == 150 + 2
     assert get_job(engine, job_id).moved_runs == []
 

@@ -18,6 +18,7 @@ from db.schedule_impact import (
     describe_now,
     preview_change,
     preview_resume,
+    state_of,
 )
 from db.schedules import DEFAULT_POLICY, RunPolicy, Schedule, policy_of, schedule_of
 from db.viewers import Viewer
@@ -162,6 +163,17 @@ def test_moved_run_that_passed_in_the_pause_is_not_told(engine: Engine, viewer: 
     assert change.next_run == FRIDAY + 7 * DAY
 
 
+def test_edit_that_calls_a_moved_run_off_says_so(engine: Engine, viewer: Viewer) -> None:
+    monday = FRIDAY + 3 * DAY
+    job_id = add_job(engine, viewer, NINE_ON_FRIDAYS, next_run=monday, moved_runs=[monday])
+    tuesdays = Schedule("weekly", {"day_of_week": 2, "hour": 9, "minute": 0}, "UTC")
+    assert preview(engine, job_id, NINE_ON_FRIDAYS, now=FRIDAY + DAY).next_run == monday
+    change = preview(engine, job_id, tuesdays, now=FRIDAY + DAY)
+    assert change.next_run == monday + DAY
+    assert change.impact.disappears[0] == monday
+    assert preview(engine, job_id, None, now=FRIDAY + DAY).impact.disappears[0] == monday
+
+
 # Nothing is written, nothing runs
 
 
@@ -210,6 +222,8 @@ def test_new_job_only_appears(engine: Engine) -> None:
 
 def test_paused_job_runs_nothing_before_and_after(engine: Engine, viewer: Viewer) -> None:
     job_id = add_job(engine, viewer, HOURLY, paused_at=NOW)
+    with transaction(engine) as session:
+        assert state_of(session.get_one(Job, job_id)).schedule is None
     change = preview(engine, job_id, DAILY, now=NOW + 5 * HOUR)
     assert (change.next_run, change.given_up) == (None, 0)
     assert (change.impact.appears, change.impact.disappears, change.impact.moved) == ((), (), ())

@@ -237,6 +237,13 @@ def test_run_every_minute_is_found_behind_a_day_off_that_ends_amid_the_local_day
     assert next_on_ordinary_day(rule, utc("2025-03-13T11:00"), (calendar,)) == utc("2025-03-14T11:00")
 
 
+def test_next_run_is_never_before_a_midnight_that_passes_twice() -> None:
+    """In St. John's, clocks went back from 00:01 to 23:01 of the day before until 2011."""
+    rule, calendar = cron("*/10 * * * *", "America/St_Johns"), off("2010-11-06")
+    after = utc("2010-11-07T02:41")  # 23:11 for the second time
+    assert next_on_ordinary_day(rule, after, (calendar,)) == utc("2010-11-07T03:30")
+
+
 def test_later_run_of_a_day_may_move_to_an_earlier_day() -> None:
     """The 08:00 in Auckland is still the day before in New York, where the next day is off as well."""
     rule = cron("0 8,22 * * 2", "Pacific/Auckland")
