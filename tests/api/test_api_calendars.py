@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from db.calendars import CalendarDraft, InvalidCalendarError, create_calendar
 from db.engine import transaction
 from db.models import Calendar, Role, User
 from tests.api.calendar_requests import CHRISTMAS, ICS, YEAR, add_calendar, post_calendar
 from tests.api.portal_story import Person, post_job
 from tests.api.stored_rows import read_everything
+from tests.factories import NOW, day_off
 
 FIELDS = [
     "id", "name", "time_zone", "weekend", "country", "subdivision", "days_count", "jobs_count", "owner",
@@ -151,6 +153,20 @@ def test_bad_calendar_is_explained_and_not_stored(
     assert answer.status_code == 422, answer.text
     assert answer.json()["error"].startswith(words), answer.text
     assert read_everything(engine) == before
+
+
+@pytest.mark.parametrize(
+    ("draft", "words"),
+    [
+        (CalendarDraft("x", [day_off("2030-12-25", name="a\0b")]), "the name of the day 2030-12-25 has a character"),
+        (CalendarDraft("x", country="GB", weekend=frozenset({6, 7})), "weekend: found 7; allowed 0 to 6, 0 = Sunday"),
+    ],
+)
+def test_database_refuses_by_itself_what_the_shapes_keep_out(
+    engine: Engine, olive: Person, draft: CalendarDraft, words: str
+) -> None:
+    with transaction(engine) as session, pytest.raises(InvalidCalendarError, match=words):
+        create_calendar(session, olive.viewer, draft, now=NOW)
 
 
 def test_name_is_taken_in_any_case(olive: Person) -> None:
