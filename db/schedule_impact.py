@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
 from db.calendars import load_calendars
 from db.models import Cause, Job, OnHoliday
-from db.planning import plan_giving_up
+from db.planning import TICK, plan_giving_up
 from db.schedules import NEVER_FIRES, RunPolicy, Schedule, next_after_resuming, policy_of, schedule_of
 from recurrence import (
     Calendar,
     Impact,
     InvalidScheduleError,
+    Rule,
     coming,
     compare_instants,
     next_occurrence,
@@ -69,8 +72,10 @@ def preview_change(
 
 
 def preview_resume(session: Session, job: Job, now: datetime) -> ScheduleImpact:
-    """What resuming a paused job does. Raises recurrence.InvalidScheduleError."""
-    _, moved_runs = next_after_resuming(job, now)
+    """What resuming a paused job does. Raises recurrence.InvalidScheduleError, as resuming would."""
+    first, moved_runs = next_after_resuming(job, now)
+    if first is None:
+        raise InvalidScheduleError(NEVER_FIRES)
     policy = policy_of(job)
     after = ScheduleState(schedule_of(job), policy, tuple(moved_runs))
     return _compare(session, job, ScheduleState(None, policy), after, now)
@@ -88,32 +93,56 @@ def _compare(
     session: Session, job: Job | None, before: ScheduleState, after: ScheduleState, now: datetime
 ) -> ScheduleImpact:
     calendars = load_calendars(session, {*before.policy.calendar_ids, *after.policy.calendar_ids})
-    old, old_until = _runs(before, calendars, now)
-    new, new_until = _runs(after, calendars, now)
+    rule = after.schedule.rule if after.schedule is not None else _readable_rule(before)
+    time_zone = rule.time_zone if rule is not None else "UTC"
+    horizon = end_of_horizon(now, time_zone)
+    old, old_until = _runs(before, calendars, now, horizon)
+    new, new_until = _runs(after, calendars, now, horizon)
     until = min(old_until, new_until)
-    schedule = after.schedule or before.schedule
     impact = compare_instants(
-        [at for at in old if at <= until],
-        [at for at in new if at <= until],
-        schedule.time_zone if schedule else "UTC",
-        until,
-        is_cut=until < now + HORIZON,
+        [at for at in old if at <= until], [at for at in new if at <= until], time_zone, until, is_cut=until < horizon
     )
     return ScheduleImpact(impact, _next_run(after, calendars, now), _count_given_up(job, before, after, now))
 
 
-def _runs(state: ScheduleState, calendars: dict[int, Calendar], now: datetime) -> tuple[list[datetime], datetime]:
-    """The runs after now, and up to when they are known: 30 days, or as far as was looked."""
-    until = now + HORIZON
-    if state.schedule is None:
+def end_of_horizon(now: datetime, time_zone: str) -> datetime:
+    """30 days on, at the end of the day: a run that moves within its day is compared with its twin, on the last too."""
+    zone = ZoneInfo(time_zone)
+    tomorrow = (now + HORIZON).astimezone(zone).date() + timedelta(days=1)
+    return datetime.combine(tomorrow, time(), zone).astimezone(UTC) - TICK
+
+
+def _runs(
+    state: ScheduleState, calendars: dict[int, Calendar], now: datetime, until: datetime
+) -> tuple[Sequence[datetime], datetime]:
+    """The runs after now, and up to when they are known: `until`, or as far as was looked."""
+    rule = _readable_rule(state)
+    if rule is None:
         return [], until
-    try:
-        rule = state.schedule.rule
-    except InvalidScheduleError:  # an old schedule that nobody can read runs nothing
-        return [], until
-    found: list[datetime] = []
     kept, moves = _days_off_of(state, calendars)
-    items = coming(rule, now, kept, moves=moves, pending=state.moved_runs, until=until)
+    return _runs_of(rule, kept, moves, tuple(state.moved_runs), now, until)
+
+
+def _readable_rule(state: ScheduleState) -> Rule | None:
+    """None where nothing runs: without a schedule, or by an old one that nobody can read."""
+    try:
+        return state.schedule.rule if state.schedule is not None else None
+    except InvalidScheduleError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _runs_of(
+    rule: Rule,
+    calendars: tuple[Calendar, ...],
+    moves: bool,
+    moved_runs: tuple[datetime, ...],
+    now: datetime,
+    until: datetime,
+) -> tuple[Sequence[datetime], datetime]:
+    """Memoised: jobs that are rescheduled together share their new schedule, and often the old one."""
+    found: list[datetime] = []
+    items = coming(rule, now, calendars, moves=moves, pending=moved_runs, until=until)
     for looked, item in enumerate(items, start=1):
         if item.runs:
             found.append(item.at)

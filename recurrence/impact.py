@@ -73,7 +73,8 @@ def compare_instants(
     """What changes when the instants `after` take the place of `before`; both distinct and none beyond `until`.
 
     All aware UTC. An instant in both is unchanged. Of the others, the k-th of a date moves to the k-th of that date in
-    `time_zone`; if as many are left over on both sides, they move in order, unless one would move by a week.
+    `time_zone`; if as many are left over on both sides, they move in order, unless one would move by a week. One more
+    on either side, whose twin lies beyond `until`, is no obstacle when all others move by as many days.
     """
     kept = set(before) & set(after)
     old = [at for at in sorted(before) if at not in kept]
@@ -81,8 +82,8 @@ def compare_instants(
     moved = _paired_by_date(old, new, ZoneInfo(time_zone))
     old, new = _without(old, [move.before for move in moved]), _without(new, [move.after for move in moved])
     in_order = [Moved(*pair) for pair in zip(old, new, strict=False)]
-    if len(old) == len(new) and all(abs(move.after - move.before) < MOVES_LESS_THAN for move in in_order):
-        moved, old, new = moved + in_order, [], []
+    if _are_moves(in_order, len(old) - len(new), ZoneInfo(time_zone)):
+        moved, old, new = moved + in_order, old[len(in_order) :], new[len(in_order) :]
     moved.sort(key=lambda move: move.before)
     return Impact(tuple(new), tuple(old), tuple(moved), len(kept), until, is_cut)
 
@@ -107,6 +108,13 @@ def _extent(impact: Impact, horizon: timedelta) -> str:
 
 def _instants(rule: Rule | None, now: datetime, until: datetime, limit: int) -> list[datetime]:
     return [occurrence.at for occurrence in occurrences(rule, now, until, limit)] if rule else []
+
+
+def _are_moves(pairs: list[Moved], surplus: int, zone: ZoneInfo) -> bool:
+    if any(abs(pair.after - pair.before) >= MOVES_LESS_THAN for pair in pairs):
+        return False
+    days = {pair.after.astimezone(zone).date() - pair.before.astimezone(zone).date() for pair in pairs}
+    return surplus == 0 or (abs(surplus) == 1 and len(pairs) > 1 and len(days) == 1)
 
 
 def _paired_by_date(old: list[datetime], new: list[datetime], zone: ZoneInfo) -> list[Moved]:

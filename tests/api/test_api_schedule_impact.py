@@ -41,12 +41,12 @@ def test_moved_runs_are_paired_and_nothing_is_written(engine: Engine, olive: Per
     body = impact(olive, job["id"], schedule_config={"hour": hour + 1, "minute": 0})
     assert read_everything(engine) == before
     assert body["summary"] == f"{len(body['moved'])} runs move in the next 30 days"
-    assert len(body["moved"]) == 30
+    assert len(body["moved"]) in (30, 31)  # today's, if it is still to come
     assert all(move["after"] == hour_later(move["before"]) for move in body["moved"])
     assert (body["unchanged"], body["appears"], body["disappears"], body["is_cut"]) == (0, [], [], False)
     assert (body["given_up"], body["now"]) == (0, "nothing runs now")
     until = datetime.fromisoformat(body["until"]) - datetime.now(UTC)
-    assert timedelta(days=29, hours=23) < until <= timedelta(days=30)
+    assert timedelta(days=29, hours=23) < until <= timedelta(days=31)
 
 
 def test_next_run_is_the_one_that_saving_brings(olive: Person) -> None:

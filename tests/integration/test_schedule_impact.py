@@ -12,10 +12,10 @@ from db.firing import fire_due_jobs, get_earliest_next_run
 from db.jobs import pause_job, resume_job, update_job, update_schedule
 from db.models import CatchUp, Job, OnHoliday, Overlap, Run, RunStatus
 from db.schedule_impact import (
-    HORIZON,
     MAX_COMPARED,
     ScheduleImpact,
     describe_now,
+    end_of_horizon,
     preview_change,
     preview_resume,
     state_of,
@@ -123,11 +123,12 @@ def test_impact_is_what_happens_after_saving(engine: Engine, viewer: Viewer, see
         given_up = session.scalars(select(Run).where(Run.session_id == changed, Run.id.not_in(due_before))).all()
     assert change.given_up == sum(run.occurrences for run in given_up)
     assert {run.status for run in given_up} <= {RunStatus.MISSED}
-    live_on(engine, now + HORIZON)
-    before, after = list_ran(engine, unchanged, now), list_ran(engine, changed, now)
     zone = (new_schedule or schedule).time_zone
-    assert change.impact == compare_instants(before, after, zone, now + HORIZON, is_cut=False)
-    assert change.next_run == next(iter(after), None) or (change.next_run and change.next_run > now + HORIZON)
+    until = end_of_horizon(now, zone)
+    live_on(engine, until)
+    before, after = list_ran(engine, unchanged, now), list_ran(engine, changed, now)
+    assert change.impact == compare_instants(before, after, zone, until, is_cut=False)
+    assert change.next_run == next(iter(after), None) or (change.next_run and change.next_run > until)
 
 
 def test_impact_of_resuming_is_what_happens(engine: Engine, viewer: Viewer) -> None:
@@ -150,7 +151,7 @@ def test_impact_of_resuming_is_what_happens(engine: Engine, viewer: Viewer) -> N
         resume_job(session, viewer, job_id, now=now)
     assert (change.next_run, change.given_up) == (FRIDAY + 3 * DAY, 0)
     assert describe_now(change) == "nothing runs now"
-    live_on(engine, now + HORIZON)
+    live_on(engine, end_of_horizon(now, "UTC"))
     assert list(change.impact.appears) == list_ran(engine, job_id, now)
     # Both Fridays move to their Mondays; the others are ordinary.
     assert [at.weekday() for at in change.impact.appears] == [0, 0, 4, 4, 4]

@@ -123,6 +123,14 @@ def test_impact_pairs_what_is_left_in_order_when_every_shift_is_under_a_week() -
     assert counts(compared(["2026-12-15T09:00"], ["2026-12-08T09:00"])) == (0, 1, 1, 0)
 
 
+def test_impact_of_another_weekday_is_moves_though_one_twin_lies_beyond_the_end() -> None:
+    mondays = ["2026-12-07T09:00", "2026-12-14T09:00", "2026-12-21T09:00"]
+    assert counts(compared(mondays, ["2026-12-08T10:00", "2026-12-15T10:00"])) == (2, 0, 1, 0)
+    assert counts(compared(["2026-12-08T10:00", "2026-12-15T10:00"], mondays)) == (2, 1, 0, 0)
+    assert counts(compared(mondays, ["2026-12-08T10:00", "2026-12-16T10:00"])) == (0, 2, 3, 0)
+    assert counts(compared(mondays, ["2026-12-08T10:00"])) == (0, 1, 3, 0)
+
+
 def test_impact_is_in_order_however_the_instants_come() -> None:
     before = ["2026-12-20T09:00", "2026-12-09T09:00", "2026-12-01T09:00"]
     after = ["2026-12-21T09:00", "2026-12-09T08:00", "2026-12-02T09:00"]
