@@ -16,7 +16,8 @@ BATCH_SIZE = 500
 def aim_anew(session: Session, now: datetime, *, after_id: str = "", limit: int = BATCH_SIZE) -> tuple[int, str | None]:
     """Recompute `next_run` of up to `limit` jobs after that id; returns how many moved, and the last id if more follow.
 
-    What is due already stays due. Jobs that are locked are being edited or fired, and are aimed by that.
+    It is the first occurrence after the last one that fired or the last edit: one that the new rules have already
+    had is due at once. What is due already stays due. Jobs that are locked are aimed by whoever edits or fires them.
     """
     jobs = session.scalars(
         select(Job)
@@ -29,10 +30,10 @@ def aim_anew(session: Session, now: datetime, *, after_id: str = "", limit: int 
     changed = 0
     for job in jobs:
         try:
-            first = next_occurrence(rule_of(job), now)
+            first = next_occurrence(rule_of(job), max(job.updated_at, job.last_scheduled_run or job.updated_at))
         except InvalidScheduleError:
             continue  # firing it pauses it, and says why
-        aim = min((at for at in (first, *job.moved_runs) if at is not None and at > now), default=None)
+        aim = min((at for at in (first, *job.moved_runs) if at is not None), default=None)
         if aim != job.next_run:
             before, job.next_run = job.next_run, aim
             changed += 1

@@ -86,6 +86,9 @@ class Clock:
     def stop(self) -> None:
         """Give no more turns; those that are running end by themselves. A second time it does nothing."""
         if self._scheduler.running:
+            # A pass of its thread that is under way when it is shut down no longer finds its own jobs, and dies of it.
+            self._scheduler.pause()
+            self._scheduler.get_jobs()  # returns when no pass is under way
             self._scheduler.shutdown(wait=False)
 
     def run_every(self, seconds: int, step: Step) -> None:

@@ -41,7 +41,8 @@ def _render_lateness(key: str, policy: RunPolicy) -> RunPolicy:
         index=list(CATCH_UP_LABELS).index(policy.catch_up),
         format_func=lambda c: CATCH_UP_LABELS[c],
         key=f"{key}-catch-up",
-        help="Those that do not run are recorded as missed.",
+        help="Those that do not run are recorded as missed. A run that can still start within the time below is "
+        "not missed.",
     )
     stored = policy.misfire_grace_seconds or NO_LIMIT
     windows = sorted({*START_WINDOWS, stored})

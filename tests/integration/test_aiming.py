@@ -51,6 +51,15 @@ def test_next_run_by_old_rules_moves_and_the_audit_says_so(engine: Engine) -> No
     )
 
 
+def test_occurrence_that_the_new_rules_have_had_already_is_due_at_once(engine: Engine) -> None:
+    had = datetime(2025, 3, 10, 8, 0, tzinfo=UTC)
+    job_id = add_job(
+        engine, next_run=NOW + HOUR, last_scheduled_run=had - timedelta(hours=23), updated_at=NOW - 9 * HOUR
+    )
+    assert aim(engine) == 1
+    assert next_run(engine, job_id) == had
+
+
 def test_what_is_due_or_does_not_fire_stays(engine: Engine) -> None:
     due = add_job(engine, next_run=NOW)
     paused = add_job(engine, next_run=RIGHT + HOUR, paused_at=NOW)
