@@ -8,30 +8,26 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from db.accounts import list_accounts_needing_attention
-from db.calendars import load_calendars, load_calendars_of
+from db.calendars import load_calendars
 from db.engine import transaction
 from db.errors import NotFoundError
 from db.jobs import get_job
-from db.models import Account, Job, Run
-from db.runs import get_run, list_runs
+from db.models import Account, Job
+from db.runs import get_run
 from db.schedules import next_run_of, policy_of
 from db.viewers import Viewer
-from recurrence import Calendar
+from ui.coming_up import render_coming_up
 from ui.current_user import require_role
 from ui.dialogs import pass_on_wish
 from ui.job_actions import DIALOG, LIVE, open_dialogs, render_actions, render_waiting
+from ui.job_history import render_history
 from ui.ledger_view import render_ledger
 from ui.moments import both
 from ui.outcomes import JOB_LOOKS, job_state, render_look
-from ui.paging import render_paging
 from ui.plain_text import code, plain
 from ui.policy_editor import describe_policy
-from ui.runs_table import render_runs_table, runs_frame
 from ui.schedule_editor import describe_job_schedule
-from ui.schedule_preview import render_upcoming
-from ui.shell import is_phone, set_tab_title, viewer_zone
-
-RUNS_SHOWN = 20
+from ui.shell import set_tab_title, viewer_zone
 
 
 @dataclass(frozen=True)
@@ -42,14 +38,6 @@ class JobView:
     next_run: datetime | None
     calendar_names: dict[int, str]
     waiting: Sequence[Account]
-
-
-@dataclass(frozen=True)
-class RunsPage:
-    """One page of the history."""
-
-    runs: Sequence[Run]
-    older_before: int | None
 
 
 def main() -> None:
@@ -98,31 +86,6 @@ def render_head(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
     render_waiting(viewer, view.job, view.waiting)
 
 
-@st.fragment(run_every=2)
-def render_history(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
-    """The job's runs, kept up to date."""
-    try:
-        page = load_runs(viewer, job_id)
-    except NotFoundError:
-        return  # the head says that the job was deleted
-    render_runs(job_id, page, zone, datetime.now(UTC))
-
-
-@st.fragment(run_every=60)
-def render_coming_up(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
-    """What the schedule will do next: runs, days off, clock changes."""
-    try:
-        job, calendars = load_plan(viewer, job_id)
-    except NotFoundError:
-        return
-    if not job.is_scheduled:
-        st.caption("This job has no schedule: it runs when somebody presses Run now, or through the API.")
-        return
-    if job.paused_at is not None:
-        st.caption("Paused: nothing runs by itself. This is what the schedule would do.")
-    render_upcoming(job, calendars, zone, datetime.now(UTC))
-
-
 def render_title(viewer: Viewer, job: Job) -> None:
     """Name and state at the left, actions at the right."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
@@ -161,19 +124,6 @@ def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     st.caption(f"Signs in at {code(job.login_url)} and reads bills at {code(job.billing_url)}")
 
 
-def render_runs(job_id: str, page: RunsPage, zone: ZoneInfo, now: datetime) -> None:
-    """The job's runs, newest first, a page at a time."""
-    if not page.runs:
-        st.caption("No runs yet.")
-        return
-    key = f"runs-{job_id}-{page.runs[0].id}-{page.runs[-1].id}"
-    chosen = render_runs_table(page.runs, runs_frame(page.runs, zone, now), phone=is_phone(), key=key)
-    if chosen is not None:
-        st.switch_page("pages/run.py", query_params={"id": str(chosen.id)})
-    trail: list[int] = st.session_state.setdefault(f"runs-trail-{job_id}", [])
-    render_paging(trail, page.older_before, "runs")
-
-
 def load_head(viewer: Viewer, address_id: str) -> Job:
     """The job of the address, or of the run that it numbers. Raises NotFoundError.
 
@@ -193,20 +143,6 @@ def load_job(viewer: Viewer, job_id: str) -> JobView:
         names = {calendar_id: calendar.name for calendar_id, calendar in calendars.items()}
         next_run = next_run_of(job, tuple(calendars[i] for i in job.calendar_ids if i in calendars))
         return JobView(job, next_run, names, list_accounts_needing_attention(session, job, limit=50))
-
-
-def load_runs(viewer: Viewer, job_id: str) -> RunsPage:
-    """A page of the job's runs. Raises NotFoundError."""
-    trail: list[int] = st.session_state.get(f"runs-trail-{job_id}", [])
-    with transaction() as session:
-        return RunsPage(*list_runs(session, viewer, job_id, before_id=trail[-1] if trail else None, limit=RUNS_SHOWN))
-
-
-def load_plan(viewer: Viewer, job_id: str) -> tuple[Job, tuple[Calendar, ...]]:
-    """The job with the calendars that it keeps. Raises NotFoundError."""
-    with transaction() as session:
-        job = get_job(session, viewer, job_id)
-        return job, load_calendars_of(session, job)
 
 
 TABS: dict[str, Callable[[Viewer, str, ZoneInfo], None]] = {
