@@ -76,8 +76,6 @@ class SchedulerService:
                 slots=self._settings.slots,
                 now=_now(),
             )
-        if has_other_zone_rules:
-            self._aim_anew()
         if self._settings.slots:
             start_fork_server()
         self._clock.run_every(FIRE_POLL_SECONDS, self._fire_step)
@@ -87,6 +85,8 @@ class SchedulerService:
         self._clock.run_every(HEARTBEAT_SECONDS, Step("heartbeat", self.heartbeat, self._clock))
         self._clock.run_every(PURGE_SECONDS, Step("purge", self.purge, self._clock))
         self._clock.run_every(PURGE_SECONDS, Step("clean storage", self.clean_storage, self._clock))
+        if has_other_zone_rules:
+            self._clock.run_soon(Step("aim anew", self.aim_anew, self._clock))
         self._clock.start()
         self._listener.start()
         logger.info("scheduler %s is running with %s slots", self._instance_id, self._settings.slots)
@@ -202,10 +202,10 @@ class SchedulerService:
         if removed:
             logger.info("removed %s half files from the bill storage", removed)
 
-    def _aim_anew(self) -> None:
-        """The time zone rules are others than when the schedules were last aimed."""
+    def aim_anew(self) -> None:
+        """Aim every schedule by the time zone rules of this process, which the last scheduler did not have."""
         last_id, changed = "", 0
-        while last_id is not None:
+        while last_id is not None and not self._draining.is_set():
             with transaction(self._engine) as session:
                 count, last_id = aim_anew(session, _now(), after_id=last_id)
             changed += count

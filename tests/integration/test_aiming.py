@@ -2,9 +2,10 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, Select, select
 
 from db.aiming import aim_anew
 from db.engine import transaction
@@ -15,6 +16,7 @@ from recurrence import zone_rules_version
 from scheduler_service.service import SchedulerService
 from settings import Settings
 from tests.factories import NOW, make_job, make_viewer
+from tests.waiting import wait_until
 
 BERLIN = Schedule("daily", {"hour": 9, "minute": 0}, "Europe/Berlin")
 RIGHT = datetime(2025, 3, 11, 8, 0, tzinfo=UTC)
@@ -30,6 +32,11 @@ def add_job(engine: Engine, **columns: object) -> str:
 def next_run(engine: Engine, job_id: str) -> datetime | None:
     with transaction(engine) as session:
         return session.get_one(Job, job_id).next_run
+
+
+def read(engine: Engine, query: Select[Any]) -> object:
+    with transaction(engine) as session:
+        return session.scalar(query)
 
 
 def aim(engine: Engine, now: datetime = NOW, **options: int) -> int:
@@ -101,6 +108,10 @@ def test_service_aims_anew_when_the_last_scheduler_had_other_rules(
     service = SchedulerService(engine, Settings(slots=0))
     with caplog.at_level(logging.INFO):
         service.start()
+        fired = select(SchedulerInstance.last_fire_at).where(SchedulerInstance.last_fire_at.is_not(None))
+        wait_until(lambda: read(engine, fired), 20, "a fire pass")
+        if is_aimed:
+            wait_until(lambda: "schedules were aimed anew" in caplog.text, 20, "the schedules to be aimed")
         service.stop()
     assert (next_run(engine, job_id) != future) is is_aimed
     assert ("1 schedules were aimed anew" in caplog.text) is is_aimed

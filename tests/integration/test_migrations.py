@@ -42,6 +42,43 @@ def test_upgrade_names_what_it_applied_and_then_finds_nothing_to_do(empty_databa
     assert upgrade(empty_database_url) == []
 
 
+def test_upgrade_opens_a_period_for_each_schedule_in_force(empty_database_url: str) -> None:
+    engine = create_engine(normalise_url(empty_database_url))
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(PROJECT_ROOT / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "20261124_0200")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO users (id, username, name, password_hash) VALUES ('u', 'u', 'u', '!')"))
+        connection.execute(
+            text("""
+                INSERT INTO import_sessions (id, user_id, name, login_url, billing_url, is_scheduled, paused_at,
+                                             next_run, schedule_type, schedule_config, time_zone)
+                SELECT id, 'u', id, 'l', 'b', is_scheduled, paused_at, next_run, 'daily',
+                       '{"hour": 9, "minute": 0}', 'Europe/Berlin'
+                FROM (VALUES ('waits', true, NULL::timestamptz, now() + interval '1 hour'),
+                             ('overdue', true, NULL, now() - interval '1 hour'),
+                             ('paused', true, now(), now()),
+                             ('by hand', false, NULL, NULL)) AS v(id, is_scheduled, paused_at, next_run)
+            """)
+        )
+    assert upgrade(empty_database_url)[0] == "20261124_1730"
+    with engine.connect() as connection:
+        periods = connection.execute(
+            text("""
+                SELECT p.session_id, p.schedule_type, p.time_zone, p.starts_at < s.next_run, p.starts_at <= now()
+                FROM schedule_periods p JOIN import_sessions s ON s.id = p.session_id
+                WHERE p.ends_at IS NULL ORDER BY 1
+            """)
+        ).all()
+    engine.dispose()
+    assert [tuple(row) for row in periods] == [
+        ("overdue", "daily", "Europe/Berlin", True, True),
+        ("waits", "daily", "Europe/Berlin", True, True),
+    ]
+
+
 def test_two_processes_upgrading_at_once_both_succeed_and_one_does_the_work(empty_database_url: str) -> None:
     run = [sys.executable, "-m", "db", "upgrade"]
     environment = os.environ | {"DATABASE_URL": empty_database_url}
