@@ -87,7 +87,7 @@ def note_of(item: Coming, now: datetime) -> str:
             return f"{item.day_off}: skipped"
         return f"{item.day_off}: moves to {exact(item.moved_to, _zone_of(item), now)}"
     if item.is_moved:
-        return "moved here from a day off"
+        return "Moved here from a day off"
     return item.note
 
 
