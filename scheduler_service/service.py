@@ -209,7 +209,7 @@ class SchedulerService:
             with transaction(self._engine) as session:
                 count, last_id = aim_anew(session, _now(), after_id=last_id)
             changed += count
-        logger.info("time zone rules are %s now: %s schedules were aimed anew", zone_rules_version(), changed)
+        logger.info("aimed the schedules by the time zone rules %s: next runs moved: %s", zone_rules_version(), changed)
 
     def _lease_end(self) -> float:
         """When a lease that is taken or renewed from now on ends, on the monotonic clock."""

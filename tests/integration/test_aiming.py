@@ -111,9 +111,9 @@ def test_service_aims_anew_when_the_last_scheduler_had_other_rules(
         fired = select(SchedulerInstance.last_fire_at).where(SchedulerInstance.last_fire_at.is_not(None))
         wait_until(lambda: read(engine, fired), 20, "a fire pass")
         if is_aimed:
-            wait_until(lambda: "schedules were aimed anew" in caplog.text, 20, "the schedules to be aimed")
+            wait_until(lambda: "aimed the schedules" in caplog.text, 20, "the schedules to be aimed")
         service.stop()
     assert (next_run(engine, job_id) != future) is is_aimed
-    assert ("1 schedules were aimed anew" in caplog.text) is is_aimed
+    assert ("next runs moved: 1" in caplog.text) is is_aimed
     with transaction(engine) as session:
         assert get_last_zone_rules(session) == zone_rules_version()
