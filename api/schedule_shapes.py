@@ -73,6 +73,7 @@ class ImpactShape(BaseModel):
     appears: list[datetime]
     disappears: list[datetime]
     moved: list[MovedShape]
+    first_change: datetime | None
 
 
 class JobImpactShape(BaseModel):
@@ -100,6 +101,7 @@ def impact_shape(change: ScheduleImpact) -> ImpactShape:
     impact = change.impact
     return ImpactShape(
         summary=summarise(impact),
+        first_change=change.first_change,
         nothing_runs_now=True,  # no change of a schedule makes anything run at once; `now` says it in words
         now=describe_now(change),
         given_up=change.given_up,

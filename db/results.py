@@ -86,9 +86,7 @@ def record_result(session: Session, run_id: int, lease_token: UUID, record: Resu
     if succeeded:
         _update_account(session, record.account_id, last_success_at=now)
     elif record.status in (ResultStatus.WRONG_CREDENTIALS, ResultStatus.NEEDS_ATTENTION):
-        _update_account(
-            session, record.account_id, status=AccountStatus.NEEDS_ATTENTION, status_reason=storable(record.error)
-        )
+        _leave_alone(session, record.account_id, storable(record.error))
     session.flush()
 
 
@@ -143,6 +141,16 @@ def _require_lease(session: Session, run_id: int, lease_token: UUID, **values: o
     if job_id is None:
         raise LeaseLostError
     return job_id
+
+
+def _leave_alone(session: Session, account_id: int, reason: str | None) -> None:
+    """Until somebody acts. An account that is left alone already keeps its first reason."""
+    session.execute(
+        update(Account)
+        .where(Account.id == account_id, Account.status == AccountStatus.READY)
+        .values(status=AccountStatus.NEEDS_ATTENTION, status_reason=reason)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _update_account(session: Session, account_id: int, **values: object) -> None:

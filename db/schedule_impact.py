@@ -24,6 +24,7 @@ from recurrence import (
 )
 
 HORIZON = timedelta(days=30)
+FAR_HORIZON = timedelta(days=366)
 MAX_COMPARED = 500
 MAX_LOOKED_AT = 5000  # occurrences, those on days off included
 
@@ -41,12 +42,14 @@ class ScheduleState:
 class ScheduleImpact:
     """The difference in the next 30 days, the next run after the change, and what the change gives up.
 
-    `given_up` counts occurrences that are due and not fired yet; they are recorded as missed.
+    `given_up` counts occurrences that are due and not fired yet; they are recorded as missed. `first_change` is the
+    first difference within a year, where the next 30 days have none.
     """
 
     impact: Impact
     next_run: datetime | None
     given_up: int
+    first_change: datetime | None = None
 
 
 def state_of(job: Job) -> ScheduleState:
@@ -102,7 +105,22 @@ def _compare(
     impact = compare_instants(
         [at for at in old if at <= until], [at for at in new if at <= until], time_zone, until, is_cut=until < horizon
     )
-    return ScheduleImpact(impact, _next_run(after, calendars, now), _count_given_up(job, before, after, now))
+    is_same = not impact.is_cut and not (impact.appears or impact.disappears or impact.moved)
+    return ScheduleImpact(
+        impact,
+        _next_run(after, calendars, now),
+        _count_given_up(job, before, after, now),
+        _first_change(before, after, calendars, now) if is_same and before != after else None,
+    )
+
+
+def _first_change(
+    before: ScheduleState, after: ScheduleState, calendars: dict[int, Calendar], now: datetime
+) -> datetime | None:
+    old, old_until = _runs(before, calendars, now, now + FAR_HORIZON)
+    new, new_until = _runs(after, calendars, now, now + FAR_HORIZON)
+    until = min(old_until, new_until)
+    return min((at for at in set(old) ^ set(new) if at <= until), default=None)
 
 
 def end_of_horizon(now: datetime, time_zone: str) -> datetime:

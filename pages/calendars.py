@@ -8,9 +8,10 @@ import streamlit as st
 from db.calendars import CalendarSummary, list_calendars, may_change
 from db.engine import transaction
 from db.viewers import Viewer
-from recurrence import countries
+from recurrence import countries, subdivisions
 from ui.calendar_dialogs import confirm_delete_calendar, edit_calendar
 from ui.current_user import require_role
+from ui.plain_text import plain
 from ui.schedule_editor import WEEKDAYS
 from ui.shell import is_phone
 
@@ -71,13 +72,13 @@ def render_actions(viewer: Viewer, summary: CalendarSummary) -> None:
     """What can be done with the ticked calendar."""
     calendar = summary.calendar
     if not may_change(viewer, calendar):
-        st.caption(f"Only {summary.owner or 'its owner'} and admins may change this calendar.")
+        st.caption(f"Owned by {plain(summary.owner or 'nobody')}. Only its owner and admins can change it.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Edit", icon=":material/edit:", key="calendar-edit"):
             edit_calendar(viewer, calendar)
         if st.button("Delete", icon=":material/delete:", key="calendar-delete"):
-            confirm_delete_calendar(viewer, calendar)
+            confirm_delete_calendar(viewer, calendar, summary.jobs)
 
 
 def calendars_frame(calendars: Sequence[CalendarSummary]) -> pd.DataFrame:
@@ -105,7 +106,9 @@ def country_words(summary: CalendarSummary, names: dict[str, str]) -> str:
     if calendar.country is None:
         return "–"
     country = names.get(calendar.country, calendar.country)
-    return f"{country}, {calendar.subdivision}" if calendar.subdivision else country
+    if calendar.subdivision is None:
+        return country
+    return f"{country}, {subdivisions(calendar.country).get(calendar.subdivision, calendar.subdivision)}"
 
 
 def load_calendars() -> Sequence[CalendarSummary]:

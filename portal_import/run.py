@@ -144,7 +144,7 @@ class ImportRun:
         """The outcome of an account that must not be signed in to now."""
         if account.status == AccountStatus.NEEDS_ATTENTION:
             why = account.status_reason or "an earlier run could not sign in"
-            advice = "replace its row in the CSV, or clear the mark on the job's page"
+            advice = "replace its row in the CSV, or press Try again next run on the job's page"
             return _refused(ResultStatus.NEEDS_ATTENTION, f"left alone since an earlier run: {why}; to go on, {advice}")
         if plan.breaker_open_until is not None and plan.breaker_open_until > datetime.now(UTC):
             why = f"{plan.portal_host} is left alone until {plan.breaker_open_until:%d %b %H:%M} UTC"

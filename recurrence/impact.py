@@ -88,21 +88,23 @@ def compare_instants(
     return Impact(tuple(new), tuple(old), tuple(moved), len(kept), until, is_cut)
 
 
-def summarise(impact: Impact, horizon: timedelta = HORIZON) -> str:
+def summarise(impact: Impact, horizon: timedelta = HORIZON, zone: ZoneInfo | None = None) -> str:
     """One sentence for a person: "4 runs move, 2 appear, 1 disappears in the next 30 days".
 
-    `horizon`, in whole days, is the one that was compared. A cut comparison tells how far it went instead.
+    `horizon`, in whole days, is the one that was compared. A cut comparison tells how far it went instead, in the
+    reader's zone if one is given, otherwise in UTC.
     """
     counts = {"move": len(impact.moved), "appear": len(impact.appears), "disappear": len(impact.disappears)}
     changes = [f"{count} {verb}{'s' if count == 1 else ''}" for verb, count in counts.items() if count]
     words = ", ".join(changes).replace(" ", " run " if changes and changes[0].startswith("1 ") else " runs ", 1)
-    return f"{words or 'nothing changes'} {_extent(impact, horizon)}"
+    return f"{words or 'nothing changes'} {_extent(impact, horizon, zone)}"
 
 
-def _extent(impact: Impact, horizon: timedelta) -> str:
+def _extent(impact: Impact, horizon: timedelta, zone: ZoneInfo | None) -> str:
     if impact.is_cut:
-        until = impact.until
-        return f"until {until:%a} {until.day} {until:%b, %H:%M} UTC (too many runs to compare further)"
+        until = impact.until.astimezone(zone or UTC)
+        name = "" if zone else " UTC"
+        return f"until {until:%a} {until.day} {until:%b, %H:%M}{name} (too many runs to compare further)"
     return "in the next day" if horizon.days == 1 else f"in the next {horizon.days} days"
 
 

@@ -49,12 +49,16 @@ def edit_calendar(viewer: Viewer, calendar: Calendar | None) -> None:
     with country:
         draft = _render_country(key, draft)
     with listed:
-        draft = replace(draft, days=_render_days(key, stored.days))
+        days, problems = _render_days(key, stored.days)
+        draft = replace(draft, days=days)
     with imported:
         draft = replace(draft, days=[*draft.days, *_render_import(key, draft.days)])
     draft = _render_reading(key, draft)
     _render_what_it_keeps(draft, datetime.now(UTC).date())
     if not render_decision("Save calendar", key):
+        return
+    if problems:
+        st.error("Not saved. Please correct under Own days:\n\n" + _bulleted(problems), icon=":material/error:")
         return
     try:
         save(viewer, calendar, draft)
@@ -66,8 +70,14 @@ def edit_calendar(viewer: Viewer, calendar: Calendar | None) -> None:
 
 
 @st.dialog("Delete calendar")
-def confirm_delete_calendar(viewer: Viewer, calendar: Calendar) -> None:
-    """Asks once more."""
+def confirm_delete_calendar(viewer: Viewer, calendar: Calendar, jobs: int) -> None:
+    """Asks once more; a calendar that jobs keep cannot go."""
+    if jobs:
+        st.markdown(
+            f"**{plain(calendar.name)}** cannot be deleted while jobs use it: {jobs:,}. Take it out of them first, "
+            "under Edit, Late runs, collisions and holidays."
+        )
+        return
     st.markdown(f"**{plain(calendar.name)}** goes with all its days. This cannot be undone.")
     with st.container(horizontal=True, horizontal_alignment="right"):
         if st.button("Keep it", key="calendar-keep"):
@@ -127,7 +137,8 @@ def _render_country(key: str, draft: CalendarDraft) -> CalendarDraft:
     return replace(draft, country=chosen, subdivision=region or None, weekend=weekend)
 
 
-def _render_days(key: str, stored: Sequence[DayOff]) -> list[DayOff]:
+def _render_days(key: str, stored: Sequence[DayOff]) -> tuple[list[DayOff], list[str]]:
+    """The table of days; returns those that can be used, and what is wrong with the other rows."""
     frame = pd.DataFrame(
         {
             "from": [day.starts_on for day in stored],
@@ -143,13 +154,32 @@ def _render_days(key: str, stored: Sequence[DayOff]) -> list[DayOff]:
         hide_index=True,
         height=260,
         column_config={
-            "from": column.DateColumn("From", format="ddd D MMM YYYY", required=True),
+            "from": column.DateColumn("From", format="ddd D MMM YYYY"),
             "to": column.DateColumn("To", format="ddd D MMM YYYY", help="The last day; empty for a single day"),
             "name": column.TextColumn("Name", width="large"),
         },
     )
     st.caption("Press an empty row to add a day. Leave To empty for a single day.")
-    return [_day_off(row) for row in edited.to_dict("records") if not pd.isna(row["from"])]
+    days: list[DayOff] = []
+    problems: list[str] = []
+    for number, row in enumerate(edited.to_dict("records"), start=1):
+        if _is_blank(row):
+            continue
+        if pd.isna(row["from"]):
+            problems.append(f"Row {number} has no From")
+        elif not pd.isna(row["to"]) and row["to"] < row["from"]:
+            problems.append(f"Row {number} ends before it starts")
+        else:
+            days.append(_day_off(row))
+    if problems:
+        st.warning(_bulleted(problems), icon=":material/error:")
+    return days, problems
+
+
+def _is_blank(row: dict[Any, Any]) -> bool:
+    return bool(pd.isna(row["from"]) and pd.isna(row["to"])) and not (
+        isinstance(row["name"], str) and row["name"].strip()
+    )
 
 
 def _day_off(row: dict[Any, Any]) -> DayOff:
@@ -157,6 +187,10 @@ def _day_off(row: dict[Any, Any]) -> DayOff:
     last = first if pd.isna(row["to"]) else row["to"].date()
     name = row["name"] if isinstance(row["name"], str) else ""
     return DayOff(first, last, name.strip() or "Day off")
+
+
+def _bulleted(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {plain(line)}" for line in lines)
 
 
 def _render_import(key: str, known: Sequence[DayOff]) -> list[DayOff]:
@@ -176,7 +210,7 @@ def _render_import(key: str, known: Sequence[DayOff]) -> list[DayOff]:
     new = [day for day in found if day not in set(known)]
     st.success(
         f"{len(found):,} days off from {year - YEARS_BACK} to {year + YEARS_AHEAD}, {len(new):,} of them new. "
-        "They are added when you save.",
+        "They are added when you save; an event with a time takes its whole day.",
         icon=":material/check:",
     )
     return new
@@ -200,6 +234,7 @@ def _render_reading(key: str, draft: CalendarDraft) -> CalendarDraft:
             default=[d for d in WEEKDAYS if d in draft.weekend],
             format_func=lambda d: WEEKDAYS[d],
             key=f"{key}-weekend-{draft.country}",
+            wrap=True,
             help="A run that is moved off a day off never moves to one of these days.",
         )
     return replace(draft, time_zone=zone or None, weekend=frozenset(weekend))

@@ -16,21 +16,33 @@ LISTED = 6
 JOBS_LISTED = 20
 
 
-def render_impact(change: ScheduleImpact, zone: ZoneInfo, now: datetime, *, is_paused: bool = False) -> None:
+def render_impact(change: ScheduleImpact, zone: ZoneInfo, now: datetime) -> None:
     """In words: what moves, appears and disappears, whether anything runs now, and the next run."""
     with st.container(border=True, gap="xsmall"):
-        st.markdown(f"**What this changes:** {plain(summarise(change.impact))}.")
+        st.markdown(f"**What this changes:** {plain(summarise(change.impact, zone=zone))}.")
         lines = impact_lines(change.impact, zone, now)
+        if change.first_change is not None:
+            lines.append(f"The first difference is on {_when(change.first_change, zone, now)}")
         if lines:
             st.markdown("\n".join(f"- {line}" for line in lines))
-        st.markdown(f":material/verified: {_sentence(plain(in_short(change, zone, now, is_paused=is_paused)))}")
+        st.markdown(f":material/verified: {_sentence(plain(in_short(change, zone, now)))}")
         st.caption(f"Times in {plain(zone.key)}.")
+
+
+def render_paused_change(resumed_next_run: datetime | None, zone: ZoneInfo, now: datetime) -> None:
+    """What saving does to a paused job: nothing, until it is resumed."""
+    words = "The job stays paused: nothing runs by itself."
+    if resumed_next_run is not None:
+        words += f" Resumed now, it would next run {exact(resumed_next_run, zone, now)} ({zone.key})."
+    with st.container(border=True):
+        st.markdown(f":material/pause: {plain(words)}")
 
 
 def render_impacts(impacts: Sequence[JobImpact], zone: ZoneInfo, now: datetime) -> None:
     """The same for several jobs, a line each."""
     lines = [
-        f"- **{plain(item.name)}**: {plain(summarise(item.change.impact))}; {plain(in_short(item.change, zone, now))}"
+        f"- **{plain(item.name)}**: {plain(summarise(item.change.impact, zone=zone))}; "
+        f"{plain(in_short(item.change, zone, now))}"
         for item in impacts[:JOBS_LISTED]
     ]
     if len(impacts) > JOBS_LISTED:
@@ -40,10 +52,8 @@ def render_impacts(impacts: Sequence[JobImpact], zone: ZoneInfo, now: datetime) 
         st.caption(f"Times in {plain(zone.key)}.")
 
 
-def in_short(change: ScheduleImpact, zone: ZoneInfo, now: datetime, *, is_paused: bool = False) -> str:
+def in_short(change: ScheduleImpact, zone: ZoneInfo, now: datetime) -> str:
     """Whether anything runs now, and when the next run is."""
-    if is_paused:
-        return f"{describe_now(change)}; the job stays paused until it is resumed"
     if change.next_run is None:
         return f"{describe_now(change)}; nothing runs by itself afterwards"
     return f"{describe_now(change)}; next run {exact(change.next_run, zone, now)}"

@@ -8,7 +8,7 @@ import streamlit as st
 
 from db.encryption import open_secret_box
 from db.engine import transaction
-from db.errors import PortalNotAuthorisedError, PunctualError
+from db.errors import ConflictError, PortalNotAuthorisedError, PunctualError
 from db.jobs import delete_job, get_job, resume_job, update_accounts, update_job, update_schedule
 from db.models import Job
 from db.schedule_impact import preview_change, preview_resume
@@ -21,7 +21,7 @@ from settings import get_settings
 from ui.accounts_upload import render_accounts_upload
 from ui.authorisation import CONFIRM, host_of, render_authorisation
 from ui.dialogs import render_decision
-from ui.impact_view import render_impact
+from ui.impact_view import render_impact, render_paused_change
 from ui.plain_text import plain
 from ui.schedule_editor import ScheduleChoice, render_schedule_editor
 
@@ -53,9 +53,17 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
     except PortalNotAuthorisedError:
         st.error(f"Not saved. {CONFIRM}", icon=":material/error:")
         return
+    except ConflictError:
+        st.error(
+            "Not saved: somebody changed this job meanwhile. What you entered is still here; press Cancel and open "
+            "Edit again to see the job as it is now.",
+            icon=":material/error:",
+        )
+        return
     except (PunctualError, InvalidScheduleError) as error:
         st.error(f"Not saved: {plain(str(error))}", icon=":material/error:")
         return
+    st.session_state["job-message"] = "Saved."
     st.rerun()
 
 
@@ -64,13 +72,17 @@ def render_change(job: Job, choice: ScheduleChoice, zone: ZoneInfo) -> None:
     if choice.schedule == schedule_of(job) and choice.policy == policy_of(job):
         return
     now = datetime.now(UTC)
+    is_paused = job.paused_at is not None
     try:
         with transaction() as session:
-            change = preview_change(session, job, choice.schedule, choice.policy, now)
+            change = preview_change(session, None if is_paused else job, choice.schedule, choice.policy, now)
     except InvalidScheduleError as error:
         st.error(plain(str(error)), icon=":material/event_busy:")
         return
-    render_impact(change, zone, now, is_paused=job.paused_at is not None and choice.schedule is not None)
+    if is_paused:
+        render_paused_change(change.next_run, zone, now)
+    else:
+        render_impact(change, zone, now)
 
 
 @st.dialog("Resume job")
@@ -127,7 +139,7 @@ def replace_accounts(viewer: Viewer, job: Job) -> None:
 def confirm_delete(viewer: Viewer, job: Job) -> None:
     """Asks once more, saying what goes."""
     st.markdown(
-        f"**{plain(job.name)}** goes with its {job.accounts_count:,} accounts, its runs and the list of its bills. "
+        f"**{plain(job.name)}** goes with its accounts ({job.accounts_count:,}), its runs and the list of its bills. "
         "This cannot be undone."
     )
     with st.container(horizontal=True, horizontal_alignment="right"):

@@ -84,8 +84,8 @@ def render_groups(ledger: Ledger, zone: ZoneInfo, now: datetime) -> None:
         height="content",
         row_height=38,
         column_config={
-            "account": column.TextColumn("Occurrences"),
-            "cause": column.TextColumn("Because"),
+            "account": column.TextColumn("What happened"),
+            "cause": column.TextColumn("Why"),
             "count": column.NumberColumn("How many", format="localized"),
             "first": column.TextColumn("First"),
             "last": column.TextColumn("Last"),

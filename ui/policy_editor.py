@@ -107,6 +107,8 @@ def describe_policy(policy: RunPolicy, names: dict[int, str]) -> str:
         parts.append("waits for the previous run")
     if policy.calendar_ids:
         kept = ", ".join(plain(names[i]) for i in policy.calendar_ids if i in names)
-        what = "skips" if policy.on_holiday == OnHoliday.SKIP else "moves off"
-        parts.append(f"{what} the days off of {kept}")
+        if policy.on_holiday == OnHoliday.SKIP:
+            parts.append(f"skips the days off of {kept}")
+        else:
+            parts.append(f"runs on days off of {kept} move to the next working day")
     return "; ".join(parts)

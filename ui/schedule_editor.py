@@ -74,6 +74,7 @@ def _render_schedule(key: str, zone: ZoneInfo, stored: Schedule | None) -> Sched
         required=True,
         format_func=lambda t: TYPE_LABELS[t],
         key=f"{key}-type",
+        persist_state="page",
     )
     config = _render_config(key, chosen, stored.schedule_config if stored is not None and chosen == stored_type else {})
     zones = time_zones()
@@ -85,6 +86,7 @@ def _render_schedule(key: str, zone: ZoneInfo, stored: Schedule | None) -> Sched
         zones,
         index=zones.index(default_zone),
         key=f"{key}-zone",
+        persist_state="page",
         help="Runs keep this wall-clock time through daylight-saving changes.",
     )
     return Schedule(chosen, config, time_zone)
@@ -108,6 +110,7 @@ def _render_config(key: str, chosen: ScheduleType, stored: Mapping[str, Any]) ->
             value=str(stored.get("cron_expression", "0 12 * * 1,3,5")),
             key=f"{key}-cron",
             live=True,
+            persist_state="page",
             help="Five fields: minute, hour, day of month, month, day of week (0 and 7 are Sunday). "
             "Names, lists, ranges, steps, L, # and @daily-style words work too.",
         )
@@ -123,10 +126,15 @@ def _render_config(key: str, chosen: ScheduleType, stored: Mapping[str, Any]) ->
             index=MONTH_DAYS.index(stored_day) if stored_day in MONTH_DAYS else 0,
             format_func=lambda d: "Last day" if d == "last" else str(d),
             key=f"{key}-day",
+            persist_state="page",
             help="In a month without that day, the job runs on the month's last day.",
         )
     at = st.time_input(
-        "Time", value=time(int(stored.get("hour", 9)), int(stored.get("minute", 0))), step=60, key=f"{key}-time"
+        "Time",
+        value=time(int(stored.get("hour", 9)), int(stored.get("minute", 0))),
+        step=60,
+        key=f"{key}-time",
+        persist_state="page",
     )
     return config | ({"hour": at.hour, "minute": at.minute} if at is not None else {})
 
@@ -141,6 +149,7 @@ def _render_weekdays(key: str, stored: Mapping[str, Any]) -> int | list[int]:
         default=[d for d in WEEKDAYS if d in days],
         format_func=lambda d: WEEKDAYS[d],
         key=f"{key}-weekdays",
+        persist_state="page",
         wrap=True,
     )
     return picked[0] if len(picked) == 1 else sorted(picked)

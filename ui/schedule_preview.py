@@ -27,7 +27,7 @@ STYLE = """
 @media (max-width: 640px) {
   .coming {font-size: 0.84rem;}
   .coming th, .coming td {white-space: normal; padding-right: 0.35rem;}
-  .coming td:last-child {white-space: nowrap;}
+  .coming td:last-child:not(.note) {white-space: nowrap;}
 }
 @media (prefers-color-scheme: dark) {.coming td.note {color: #fbbf24;}}
 </style>

@@ -101,7 +101,7 @@ def scheduler_words(health: SchedulerHealth, zone: ZoneInfo, now: datetime) -> s
         ago = relative(health.last_fire_at, now)
         return f":green[●] Scheduler: firing on time, last pass {'just now' if ago == 'now' else ago}"
     if health.overdue_jobs and health.instances:
-        return f":orange[●] Scheduler: behind, {health.overdue_jobs} schedules overdue"
+        return f":orange[●] Scheduler: behind, schedules overdue: {health.overdue_jobs:,}"
     if health.last_fire_at is None:
         return ":red[●] Scheduler: not running, nothing will start by itself"
     return f":red[●] Scheduler: not running since {exact(health.last_fire_at, zone, now)}"

@@ -16,7 +16,7 @@ from tests.factories import DAILY, make_job
 
 FIELDS = [
     "summary", "nothing_runs_now", "now", "given_up", "next_run", "until", "is_cut", "unchanged", "appears",
-    "disappears", "moved",
+    "disappears", "moved", "first_change",
 ]  # fmt: skip
 DAILY_FORM = {"schedule_type": "daily", "schedule_config": '{"hour": 2, "minute": 0}', "time_zone": "UTC"}
 

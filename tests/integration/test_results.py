@@ -56,9 +56,15 @@ class Import:
             self.run = make_run(session, session.get_one(Job, self.job.id), status=RunStatus.RUNNING)
         return self.run
 
-    def record(self, *bills: BillRecord, account: int = 0, status: ResultStatus = ResultStatus.SUCCESS) -> Result:
+    def record(
+        self,
+        *bills: BillRecord,
+        account: int = 0,
+        status: ResultStatus = ResultStatus.SUCCESS,
+        error: str = "e\0",
+    ) -> Result:
         row = self.accounts[account]
-        record = ResultRecord(row.id, row.username, row.row_number, status, NOW, error="e\0", bills=bills)
+        record = ResultRecord(row.id, row.username, row.row_number, status, NOW, error=error, bills=bills)
         with transaction(self.engine) as session:
             assert self.run.lease_token is not None
             record_result(session, self.run.id, self.run.lease_token, record, NOW + timedelta(seconds=9))
@@ -96,6 +102,15 @@ def test_result_is_stored_with_its_bills_and_counted(work: Import) -> None:
     run = work.read_run()
     assert (run.accounts_done, run.accounts_succeeded) == (1, 1)
     assert work.read_account().last_success_at == NOW + timedelta(seconds=9)
+
+
+def test_account_that_is_left_alone_keeps_the_reason_of_the_first_time(work: Import) -> None:
+    work.record(status=ResultStatus.WRONG_CREDENTIALS, error="refused")
+    for _ in range(2):
+        work.start()
+        reason = work.read_account().status_reason
+        work.record(status=ResultStatus.NEEDS_ATTENTION, error=f"left alone since an earlier run: {reason}")
+    assert work.read_account().status_reason == "refused"
 
 
 @pytest.mark.parametrize("status", list(ResultStatus))

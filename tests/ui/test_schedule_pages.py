@@ -2,9 +2,12 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import pandas as pd
+import pytest
 from sqlalchemy import Engine, delete, select
+from streamlit.testing.v1 import AppTest
 
-from db.calendars import CalendarDraft, create_calendar
+from db.calendars import CalendarDraft, create_calendar, list_calendars
 from db.engine import transaction
 from db.jobs import create_job, pause_job
 from db.models import Calendar, CalendarDay, Job, Run, RunStatus
@@ -248,3 +251,77 @@ def test_calendars_page_of_a_viewer_offers_nothing_to_change(
     app = open_page(vera, "calendars")
     assert list(app.dataframe[0].value["name"]) == ["Shutdown"]
     assert [b.label for b in app.button] == []
+
+
+def test_own_days_that_cannot_be_read_are_named_and_nothing_is_saved(
+    engine: Engine, olive: Viewer, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pd.DataFrame(
+        {
+            "from": pd.to_datetime(["2030-12-24", None, "2030-12-24", None]),
+            "to": pd.to_datetime(["2030-12-26", "2030-12-26", "2030-12-20", None]),
+            "name": ["Winter", "no start", "backwards", None],
+        }
+    )
+    # What a person types into the table cannot be typed in a test.
+    monkeypatch.setattr("ui.calendar_dialogs.st.data_editor", lambda *_args, **_options: rows)
+    app = open_page(olive, "calendars")
+    next(b for b in app.button if b.label == "New calendar").click().run()
+    app.text_input(key="calendar-new-name").set_value("Own")
+    next(b for b in app.button if b.label == "New calendar").click()
+    app.button(key="calendar-new-save").click().run()
+    assert "Row 2 has no From" in words(app)
+    assert "Row 3 ends before it starts" in words(app)
+    assert "Row 4" not in words(app)
+    with transaction(engine) as session:
+        assert session.scalars(select(Calendar)).all() == []
+
+
+def test_calendar_that_a_job_keeps_is_not_offered_for_deletion(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    calendar_id = add_calendar(engine, olive, "Shutdown", DayOff(date(2030, 1, 1), date(2030, 1, 2), "Closed"))
+    with transaction(engine) as session:
+        make_job(session, olive, calendar_ids=[calendar_id])
+        (summary,) = list_calendars(session)
+    assert summary.jobs == 1
+
+    def dialog(jobs):
+        from types import SimpleNamespace
+
+        from ui.calendar_dialogs import confirm_delete_calendar
+
+        confirm_delete_calendar(None, SimpleNamespace(id=1, name="Shutdown"), jobs)
+
+    for jobs, is_offered in ((summary.jobs, False), (0, True)):
+        app = AppTest.from_function(dialog, args=(jobs,)).run()
+        assert any(b.key == "calendar-delete-confirm" for b in app.button) is is_offered
+
+
+def test_edit_of_a_paused_job_tells_when_it_would_run_if_resumed(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    job_id = add_job(engine, olive, Schedule("daily", {"hour": 9, "minute": 0}, "UTC"))
+    with transaction(engine) as session:
+        pause_job(session, olive, job_id, now=datetime.now(UTC))
+    key = f"edit-{job_id}-{stored(engine, job_id).version}"
+    app = open_page(olive, "job", id=job_id)
+    app.button(key="job-edit").click().run()
+    app.segmented_control(key=f"{key}-type").set_value("weekly")
+    app.button(key="job-edit").click().run()
+    assert "The job stays paused: nothing runs by itself. Resumed now, it would next run Mon " in words(app)
+
+
+def test_change_beyond_the_next_thirty_days_is_told(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    far = datetime.now(UTC) + timedelta(days=100)
+    cron = f"0 9 {far.day} {far.month} *"
+    job_id = add_job(engine, olive, Schedule("custom", {"cron_expression": cron}, "UTC"))
+    calendar_id = add_calendar(engine, olive, "Far", DayOff(far.date(), far.date(), "Closed"))
+    key = f"edit-{job_id}-{stored(engine, job_id).version}"
+    app = open_page(olive, "job", id=job_id)
+    app.button(key="job-edit").click().run()
+    app.multiselect(key=f"{key}-calendars").select(calendar_id)
+    app.button(key="job-edit").click().run()
+    shown = words(app)
+    assert "nothing changes in the next 30 days" in shown
+    assert f"The first difference is on {far:%a} {far.day} {far:%b}" in shown
