@@ -68,6 +68,8 @@ def main() -> None:
         job_id = store(viewer, draft, authorised)
     except InvalidJobError as error:
         lines = [f"- **{FIELD_NAMES.get(f, f)}**: {plain(error.fields[f])}" for f in in_form_order(error.fields)]
+        if not authorised:
+            lines.append(f"- **Authorisation**: {CONFIRM}")
         refusal.error("The job was not created. Please correct:\n\n" + "\n".join(lines), icon=":material/error:")
     except PortalNotAuthorisedError:
         refusal.error(f"The job was not created. {CONFIRM}", icon=":material/error:")

@@ -76,22 +76,33 @@ def coming_table(items: Sequence[Coming], time_zone: str, zone: ZoneInfo, now: d
     """The instants as an HTML table; every text in it is escaped."""
     is_own = zone.key == time_zone
     heads = [time_zone, "UTC offset", *([] if is_own else [f"For you ({zone.key})"]), ""]
-    rows = "".join(_row(item, is_own, zone, now, len(heads)) for item in items)
+    origins: dict[datetime, list[Coming]] = {}
+    for item in items:
+        if item.moved_to is not None:
+            origins.setdefault(item.moved_to, []).append(item)
+    rows = "".join(
+        _row(item, note_of(item, origins.get(item.at, []), now), is_own, zone, now, len(heads)) for item in items
+    )
     return f'<table class="coming"><tr>{"".join(f"<th>{escape(h)}</th>" for h in heads)}</tr>{rows}</table>'
 
 
-def note_of(item: Coming, now: datetime) -> str:
-    """What is special about an instant, in words, or nothing."""
+def note_of(item: Coming, origins: Sequence[Coming], now: datetime) -> str:
+    """What is special about an instant, in words, or nothing; `origins` are those that move to it."""
     if item.day_off is not None:
         if item.moved_to is None:
             return f"{item.day_off}: skipped"
         return f"{item.day_off}: moves to {exact(item.moved_to, _zone_of(item), now)}"
+    days = " and ".join(_day(origin.local, now) for origin in origins)
     if item.is_moved:
-        return "Moved here from a day off"
-    return item.note
+        return f"Moved here from {days or 'a day off'}"
+    return "; ".join(filter(None, (item.note, f"also stands for {days}" if days else "")))
 
 
-def _row(item: Coming, is_own: bool, zone: ZoneInfo, now: datetime, width: int) -> str:
+def _day(local: datetime, now: datetime) -> str:
+    return f"{local:%a} {local.day} {local:%b}" + (f" {local.year}" if local.year != now.year else "")
+
+
+def _row(item: Coming, note: str, is_own: bool, zone: ZoneInfo, now: datetime, width: int) -> str:
     cells = [
         f'<td class="when">{escape(exact(item.at, _zone_of(item), now))}</td>',
         f'<td class="soft">{clock_offset(item.local)}</td>',
@@ -101,7 +112,6 @@ def _row(item: Coming, is_own: bool, zone: ZoneInfo, now: datetime, width: int) 
     cells.append(f'<td class="soft">{escape(relative(item.at, now))}</td>')
     kind = "first" if item.runs else "first off"
     row = f'<tr class="{kind}">{"".join(cells)}</tr>'
-    note = note_of(item, now)
     return row + (f'<tr><td class="note" colspan="{width}">{escape(note)}</td></tr>' if note else "")
 
 

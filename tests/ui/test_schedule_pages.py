@@ -1,6 +1,7 @@
 """What the forms and the Job page tell about a schedule: next runs, clock changes, what an edit changes, the ledger."""
 
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -13,9 +14,11 @@ from db.jobs import create_job, pause_job
 from db.models import Calendar, CalendarDay, Job, Run, RunStatus
 from db.schedules import Schedule
 from db.viewers import Viewer
-from recurrence import DayOff
+from recurrence import Calendar as RecurrenceCalendar
+from recurrence import DayOff, coming, parse_rule
 from tests.factories import BOX, EVERY_MINUTE, make_draft, make_job
 from tests.ui.conftest import OpenPage, texts, words
+from ui.schedule_preview import coming_table
 
 HOUR = timedelta(hours=1)
 LONDON_NIGHTS = Schedule("custom", {"cron_expression": "30 1 * 3,10 *"}, "Europe/London")
@@ -178,6 +181,19 @@ def test_ledger_of_too_many_occurrences_asks_for_a_shorter_period(
     app.segmented_control(key=f"ledger-days-{job_id}").set_value(90).run()
     assert "choose one of at most 100,000" in words(app)
     assert not app.exception
+
+
+def test_moved_runs_say_where_they_come_from() -> None:
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    rule = parse_rule("custom", {"cron_expression": "0 9 24-28 12 *"}, "UTC")
+    holidays = RecurrenceCalendar("Christmas", (DayOff(date(2026, 12, 25), date(2026, 12, 26), "Christmas"),))
+    items = list(coming(rule, now, (holidays,), moves=True, limit=5))
+    table = coming_table(items, "UTC", ZoneInfo("UTC"), now)
+    assert table.count("Christmas: moves to Mon 28 Dec, 09:00") == 2
+    assert "also stands for Fri 25 Dec and Sat 26 Dec" in table
+    fridays = parse_rule("weekly", {"day_of_week": 5, "hour": 9, "minute": 0}, "UTC")
+    items = list(coming(fridays, now, (holidays,), moves=True, limit=6))
+    assert "Moved here from Fri 25 Dec" in coming_table(items, "UTC", ZoneInfo("UTC"), now)
 
 
 # Several jobs at once
