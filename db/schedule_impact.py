@@ -22,8 +22,8 @@ from recurrence import (
     next_occurrence,
     next_on_ordinary_day,
 )
+from recurrence.impact import HORIZON
 
-HORIZON = timedelta(days=30)
 FAR_HORIZON = timedelta(days=366)
 MAX_COMPARED = 500
 MAX_LOOKED_AT = 5000  # occurrences, those on days off included

@@ -8,7 +8,7 @@ from recurrence.coming import Coming, coming, next_on_ordinary_day
 from recurrence.counting import count_occurrences, last_occurrences
 from recurrence.country_holidays import checked_country, countries, country_days_off, country_weekend, subdivisions
 from recurrence.days_off import Calendar, DayOff, day_off_at, next_working_time
-from recurrence.impact import Impact, Moved, compare_instants, compare_schedules, summarise
+from recurrence.impact import Impact, Moved, compare_instants, summarise
 from recurrence.occurrences import Occurrence, next_occurrence, occurrences
 from recurrence.rules import InvalidScheduleError, Rule, parse_rule
 from recurrence.words import describe
@@ -29,7 +29,6 @@ __all__ = [
     "clock_changes",
     "coming",
     "compare_instants",
-    "compare_schedules",
     "count_occurrences",
     "countries",
     "country_days_off",

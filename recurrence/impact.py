@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from recurrence.occurrences import occurrences
-from recurrence.rules import Rule
-
 HORIZON = timedelta(days=30)
-MAX_COMPARED = 500
 # A week further on is the next run of a weekly schedule, not the same one moved.
 MOVES_LESS_THAN = timedelta(days=7)
 
@@ -36,35 +32,6 @@ class Impact:
     unchanged: int
     until: datetime
     is_cut: bool  # `until` is nearer than asked: there were too many runs
-
-
-def compare_schedules(
-    before: Rule | None,
-    after: Rule | None,
-    now: datetime,
-    *,
-    horizon: timedelta = HORIZON,
-    limit: int = MAX_COMPARED,
-) -> Impact:
-    """What changes strictly after `now` (aware) when `after` takes the place of `before`.
-
-    None is no schedule: paused, or run by hand. With more than `limit` runs in either, the comparison ends at
-    the earlier of their `limit`-th runs. Raises ValueError when `now` is naive.
-    """
-    if now.utcoffset() is None:
-        raise ValueError(f"now {now.isoformat()} is naive: allowed a datetime with a time zone")
-    until = now.astimezone(UTC) + horizon
-    old, new = (_instants(rule, now, until, limit + 1) for rule in (before, after))
-    cuts = [instants[limit - 1] for instants in (old, new) if len(instants) > limit]
-    until = min([until, *cuts])
-    rule = after or before
-    return compare_instants(
-        [at for at in old if at <= until],
-        [at for at in new if at <= until],
-        rule.time_zone if rule else "UTC",
-        until,
-        is_cut=bool(cuts),
-    )
 
 
 def compare_instants(
@@ -106,10 +73,6 @@ def _extent(impact: Impact, horizon: timedelta, zone: ZoneInfo | None) -> str:
         name = "" if zone else " UTC"
         return f"until {until:%a} {until.day} {until:%b, %H:%M}{name} (too many runs to compare further)"
     return "in the next day" if horizon.days == 1 else f"in the next {horizon.days} days"
-
-
-def _instants(rule: Rule | None, now: datetime, until: datetime, limit: int) -> list[datetime]:
-    return [occurrence.at for occurrence in occurrences(rule, now, until, limit)] if rule else []
 
 
 def _are_moves(pairs: list[Moved], surplus: int, zone: ZoneInfo) -> bool:
