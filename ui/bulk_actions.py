@@ -14,7 +14,7 @@ from db.models import Job
 from db.schedules import Schedule, schedule_of
 from db.viewers import Viewer
 from recurrence import InvalidScheduleError
-from ui.dialogs import ask_for_dialog, open_wanted_dialog, render_decision
+from ui.dialogs import ask_for_dialog, close_form, open_wanted_dialog, render_decision
 from ui.impact_view import render_impacts
 from ui.plain_text import plain
 from ui.schedule_editor import render_schedule_editor
@@ -85,7 +85,10 @@ def reschedule(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> None:
     if choice.problem is not None or schedule is None:
         st.error(f"Nothing was changed: {plain(choice.problem or '')}", icon=":material/error:")
         return
-    finish(act(partial(reschedule_jobs, viewer=viewer, job_ids=ids, schedule=schedule), "Rescheduled {}."))
+    problem = act(partial(reschedule_jobs, viewer=viewer, job_ids=ids, schedule=schedule), "Rescheduled {}.")
+    if problem is None:
+        close_form(key)
+    st.error(plain(problem), icon=":material/error:")
 
 
 def render_reschedule_impact(
@@ -113,7 +116,10 @@ def confirm_resumes(viewer: Viewer, ids: Sequence[str], zone: ZoneInfo) -> None:
         return
     render_impacts(impacts, zone, now)
     if st.button(f"Resume {counted(len(ids))}", type="primary", key="bulk-resume-confirm"):
-        finish(act(partial(resume_jobs, viewer=viewer, job_ids=ids), "Resumed {}."))
+        problem = act(partial(resume_jobs, viewer=viewer, job_ids=ids), "Resumed {}.")
+        if problem is None:
+            st.rerun()
+        st.error(plain(problem), icon=":material/error:")
 
 
 def pause(viewer: Viewer, ids: Sequence[str]) -> None:
@@ -132,13 +138,6 @@ def act(verb: Callable[..., int], done: str) -> str | None:
         return f"Nothing was changed: {error}."
     st.session_state["jobs-message"] = done.format(counted(count))
     return None
-
-
-def finish(problem: str | None) -> None:
-    """Close the dialog, or say in it what went wrong."""
-    if problem is None:
-        st.rerun()
-    st.error(plain(problem), icon=":material/error:")
 
 
 def counted(count: int) -> str:

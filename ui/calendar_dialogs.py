@@ -26,7 +26,7 @@ from db.viewers import Viewer
 from recurrence import DayOff, InvalidScheduleError, countries, country_weekend, subdivisions, time_zones
 from recurrence.ical import read_ical
 from recurrence.ical_rules import InvalidCalendarFileError
-from ui.dialogs import render_decision
+from ui.dialogs import close_form, render_decision
 from ui.plain_text import plain
 from ui.schedule_editor import WEEKDAYS
 
@@ -66,7 +66,7 @@ def edit_calendar(viewer: Viewer, calendar: Calendar | None) -> None:
         st.error(f"Not saved: {plain(str(error))}", icon=":material/error:")
         return
     st.session_state["calendars-message"] = f"Saved {draft.name.strip()}."
-    st.rerun()
+    close_form(key)
 
 
 @st.dialog("Delete calendar")

@@ -5,7 +5,7 @@ So the button only notes which dialog is wanted, and the page itself opens it.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -31,8 +31,15 @@ def render_decision(label: str, key: str) -> bool:
     with st.container(horizontal=True):
         is_pressed = st.button(label, type="primary", key=f"{key}-save", icon=":material/check:")
         if st.button("Cancel", key=f"{key}-cancel"):
-            st.rerun()
+            close_form(key)
     return is_pressed
+
+
+def close_form(key: str) -> NoReturn:
+    """Close the dialog and forget what its controls held, so that it opens anew with what is stored."""
+    for name in [name for name in st.session_state if str(name).startswith(f"{key}-")]:
+        del st.session_state[name]
+    st.rerun()
 
 
 def pass_on_wish(key: str) -> None:

@@ -20,7 +20,7 @@ from recurrence import InvalidScheduleError
 from settings import get_settings
 from ui.accounts_upload import render_accounts_upload
 from ui.authorisation import CONFIRM, host_of, render_authorisation
-from ui.dialogs import render_decision
+from ui.dialogs import close_form, render_decision
 from ui.impact_view import render_impact, render_paused_change
 from ui.plain_text import plain
 from ui.schedule_editor import ScheduleChoice, render_schedule_editor
@@ -64,7 +64,7 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
         st.error(f"Not saved: {plain(str(error))}", icon=":material/error:")
         return
     st.session_state["job-message"] = "Saved."
-    st.rerun()
+    close_form(key)
 
 
 def render_change(job: Job, choice: ScheduleChoice, zone: ZoneInfo) -> None:

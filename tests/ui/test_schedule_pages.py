@@ -341,3 +341,18 @@ def test_change_beyond_the_next_thirty_days_is_told(engine: Engine, olive: Viewe
     shown = words(app)
     assert "nothing changes in the next 30 days" in shown
     assert f"The first difference is on {far:%a} {far.day} {far:%b}" in shown
+
+
+def test_cancelled_edit_leaves_nothing_behind(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    job_id = add_job(engine, olive, Schedule("daily", {"hour": 9, "minute": 0}, "UTC"))
+    key = f"edit-{job_id}-{stored(engine, job_id).version}"
+    app = open_page(olive, "job", id=job_id)
+    app.button(key="job-edit").click().run()
+    app.segmented_control(key=f"{key}-type").set_value("weekly")
+    app.button(key="job-edit").click().run()
+    assert app.segmented_control(key=f"{key}-type").value == "weekly"
+    app.button(key="job-edit").click()
+    app.button(key=f"{key}-cancel").click().run()
+    app.button(key="job-edit").click().run()
+    assert app.segmented_control(key=f"{key}-type").value == "daily"
+    assert "What this changes" not in words(app)
