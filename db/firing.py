@@ -76,16 +76,17 @@ def insert_planned_runs(session: Session, planned: Sequence[PlannedRun], now: da
         text("""
             INSERT INTO import_runs
                 (session_id, trigger, scheduled_for, status, cause, reason, occurrences, scheduled_until, moved_to,
-                 start_by, queued_at, run_after, finished_at)
+                 start_by, queued_at, run_after, finished_at, owner_id, portal_id)
             SELECT v.session_id, :trigger, v.scheduled_for, v.status, v.cause, v.reason, v.occurrences,
                    v.scheduled_until, v.moved_to, v.start_by, :now, :now,
-                   CASE WHEN v.status <> 'queued' THEN CAST(:now AS timestamptz) END
+                   CASE WHEN v.status <> 'queued' THEN CAST(:now AS timestamptz) END, s.user_id, s.portal_id
             FROM unnest(
                 CAST(:sessions AS text[]), CAST(:instants AS timestamptz[]), CAST(:statuses AS text[]),
                 CAST(:causes AS text[]), CAST(:reasons AS text[]), CAST(:counts AS int[]),
                 CAST(:untils AS timestamptz[]), CAST(:moves AS timestamptz[]), CAST(:start_bys AS timestamptz[])
             ) WITH ORDINALITY AS v(session_id, scheduled_for, status, cause, reason, occurrences, scheduled_until,
                                    moved_to, start_by, position)
+            JOIN import_sessions AS s ON s.id = v.session_id
             ORDER BY v.position
             ON CONFLICT (session_id, scheduled_for) WHERE trigger = 'schedule' DO NOTHING
             RETURNING session_id, status

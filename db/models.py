@@ -6,7 +6,7 @@ an occurrence firing twice, a job overlapping itself, an account getting two res
 
 from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Numeric,
+    SmallInteger,
     Text,
     UniqueConstraint,
     Uuid,
@@ -101,6 +103,14 @@ class RunTrigger(StrEnum):
     RETRY = "retry"
     BACKFILL = "backfill"
     TEST = "test"
+
+
+class Priority(IntEnum):
+    """Which of an owner's queued runs goes first."""
+
+    PERSON = 0
+    SCHEDULE = 1
+    BACKGROUND = 2
 
 
 class CatchUp(StrEnum):
@@ -184,6 +194,15 @@ MAX_MISFIRE_GRACE_SECONDS = 31 * 86400
 
 LIVE_RUN_STATUSES = (RunStatus.QUEUED, RunStatus.RUNNING)
 FINAL_RUN_STATUSES = tuple(s for s in RunStatus if s not in LIVE_RUN_STATUSES)
+ATTEMPT_OUTCOMES = (
+    RunStatus.QUEUED,
+    RunStatus.COMPLETED,
+    RunStatus.PARTIAL,
+    RunStatus.FAILED,
+    RunStatus.STOPPED,
+    RunStatus.TIMED_OUT,
+    RunStatus.LOST,
+)
 SUCCEEDED_RESULTS = (ResultStatus.SUCCESS, ResultStatus.NO_BILLS)
 
 
@@ -424,6 +443,10 @@ class Run(Base):
         CheckConstraint("status <> 'running' OR (worker IS NOT NULL AND started_at IS NOT NULL)", name="worker_known"),
         CheckConstraint("status <> 'queued' OR worker IS NULL", name="queued_has_no_worker"),
         CheckConstraint("attempt >= 1", name="attempt_counts_from_one"),
+        CheckConstraint(
+            f"status NOT IN ({sql_list(LIVE_RUN_STATUSES)}) OR owner_id IS NOT NULL", name="live_has_owner"
+        ),
+        CheckConstraint(f"priority BETWEEN {min(Priority)} AND {max(Priority)}", name="priority_known"),
         Index(
             "uq_import_runs_occurrence",
             "session_id",
@@ -435,6 +458,14 @@ class Run(Base):
         Index("uq_import_runs_running", "session_id", unique=True, postgresql_where=text("status = 'running'")),
         Index("ix_import_runs_queued", "session_id", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_import_runs_claimable", "run_after", "id", postgresql_where=text("status = 'queued'")),
+        Index(
+            "ix_import_runs_turns",
+            "owner_id",
+            "priority",
+            "run_after",
+            "id",
+            postgresql_where=text("status = 'queued'"),
+        ),
         Index("ix_import_runs_leases", "lease_until", postgresql_where=text("status = 'running'")),
         Index("ix_import_runs_session_id_id", "session_id", text("id DESC")),
         Index("ix_import_runs_parent_run_id", "parent_run_id", postgresql_where=text("parent_run_id IS NOT NULL")),
@@ -472,6 +503,37 @@ class Run(Base):
     accounts_succeeded: Mapped[Count]
     stop_requested_at: Mapped[Instant | None]
     requested_by: Mapped[str | None] = mapped_column(comment="User id; kept when the user goes")
+    owner_id: Mapped[str | None] = mapped_column(comment="The job's user, for taking turns in the queue")
+    portal_id: Mapped[int | None] = mapped_column(BigInteger, comment="The job's portal, while the run is live")
+    priority: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text(str(int(Priority.SCHEDULE))),
+        default=Priority.SCHEDULE,
+        comment="0: a person waits for it, 1: a schedule, 2: it can wait",
+    )
+    lateness_seconds: Mapped[float | None] = mapped_column(
+        Double, comment="From when it was due to the first line of its import"
+    )
+
+
+class RunAttempt(Base):
+    __tablename__ = "run_attempts"
+    __table_args__ = (
+        CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="outcome_when_ended"),
+        CheckConstraint(f"outcome IN ({sql_list(ATTEMPT_OUTCOMES)})", name="outcome_known"),
+        Index("ix_run_attempts_run_id_id", "run_id", "id"),
+        Index("uq_run_attempts_finished", "run_id", unique=True, postgresql_where=text("outcome <> 'queued'")),
+        {"comment": "Each time that a worker took a run; a run is finished by one of them at most"},
+    )
+
+    id: Mapped[BigId]
+    run_id: Mapped[int] = mapped_column(ForeignKey("import_runs.id", ondelete="CASCADE"))
+    attempt: Mapped[int]
+    worker: Mapped[str] = mapped_column(comment="The scheduler_service instance that took it")
+    lease_token: Mapped[UUID] = mapped_column(unique=True)
+    started_at: Mapped[Now]
+    ended_at: Mapped[Instant | None]
+    outcome: Mapped[str | None] = mapped_column(comment="How it ended: the run's outcome, or queued when given back")
 
 
 class SchedulePeriod(Base):

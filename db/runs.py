@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from db.audit import record_audit
 from db.errors import ConflictError, NotFoundError
 from db.jobs import get_job, lock_job, settle_job_status
-from db.models import LIVE_RUN_STATUSES, Job, JobStatus, LogLevel, Run, RunStatus, RunTrigger
+from db.models import LIVE_RUN_STATUSES, Job, JobStatus, LogLevel, Priority, Run, RunStatus, RunTrigger
 from db.run_log import record_log_line
 from db.viewers import Viewer
 from db.wake import Wake, send_wake
@@ -31,6 +31,9 @@ def request_run(session: Session, viewer: Viewer, job_id: str, *, trigger: RunTr
         queued_at=now,
         run_after=now,
         requested_by=viewer.user_id,
+        owner_id=job.user_id,
+        portal_id=job.portal_id,
+        priority=Priority.PERSON,
     )
     session.add(run)
     job.status = JobStatus.QUEUED

@@ -99,7 +99,15 @@ def make_run(
     **columns: Any,
 ) -> Run:
     """A run in that status; for a live one the job's status follows."""
-    run = Run(session_id=job.id, trigger=trigger, status=status, queued_at=at, run_after=at)
+    run = Run(
+        session_id=job.id,
+        trigger=trigger,
+        status=status,
+        queued_at=at,
+        run_after=at,
+        owner_id=job.user_id,
+        portal_id=job.portal_id,
+    )
     if trigger == RunTrigger.SCHEDULE:
         run.scheduled_for = at
     if status == RunStatus.RUNNING:
