@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from db.attempts import begin_attempts, end_attempt
 from db.jobs import settle_job_status
 from db.models import Cause, Job, JobStatus, LogLevel, Portal, Run, RunStatus, RunTrigger
 from db.run_log import record_log_line
@@ -64,6 +65,7 @@ def claim_runs(session: Session, now: datetime, *, worker: str, slots: int, leas
                 claims.append(_take(run, job, now, worker, lease))
             session.flush()
             is_exhausted = len(rows) < wanted
+    begin_attempts(session, [(c.run_id, c.attempt, c.lease_token) for c in claims], worker=worker, now=now)
     return claims
 
 
@@ -223,6 +225,7 @@ def _return_run(
     if is_fault and run.attempt >= job.max_attempts:
         _end_run(session, job, run, last_outcome, f"{reason}; given up after {run.attempt} attempts", now)
         return
+    end_attempt(session, run.lease_token, RunStatus.QUEUED, now)
     if is_fault:
         run.attempt += 1
     run.status = RunStatus.QUEUED
@@ -235,6 +238,7 @@ def _return_run(
 
 
 def _end_run(session: Session, job: Job, run: Run, outcome: RunStatus, reason: str | None, now: datetime) -> None:
+    end_attempt(session, run.lease_token, outcome, now)
     run.status = outcome
     run.reason = reason
     run.finished_at = now
