@@ -7,15 +7,10 @@ its lease is lost, and it never writes over what another worker wrote.
 import asyncio
 import logging
 import os
-import signal
-import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from multiprocessing.connection import Connection
 from typing import TypeVar
-from uuid import UUID
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +20,7 @@ from db.engine import create_database_engine
 from db.errors import LeaseLostError, PunctualError
 from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, Engine, LogLevel, ResultStatus, RunStatus
 from portal_import.breaker import Breaker
+from portal_import.child import EXIT_LEASE_LOST, RunOrder
 from portal_import.engine.http_engine import import_account
 from portal_import.engine.storage import DocumentStore
 from portal_import.ledger import PortalSlot, RunLedger, RunPlan, decrypt_password
@@ -32,8 +28,6 @@ from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalP
 from portal_import.url_templates import InvalidUrlError, fill_url
 from settings import read_settings
 
-EXIT_LEASE_LOST = 4
-EXIT_PARENT_GONE = 5
 BREAKER_COOL_DOWN = timedelta(minutes=30)
 LOG_FLUSH_SECONDS = 1.0
 FAILURE_WORDS = {
@@ -51,21 +45,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class RunOrder:
-    """What the child process is told: which run, under which claim, in which database."""
-
-    run_id: int
-    lease_token: UUID
-    database_url: str
-
-
-def run_in_child(order: RunOrder, parent: Connection) -> None:
-    """Entry point of the child process; `parent` closes when the supervisor is gone."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_exit_with_parent, args=(parent,), name="parent", daemon=True).start()
+def execute_run(order: RunOrder, started_at: datetime) -> None:
+    """Do the run that was ordered, and end the process when its claim is lost. It began at `started_at`."""
     settings = read_settings()
     logging.basicConfig(level=settings.log_level, format=f"%(asctime)s run {order.run_id} %(levelname)s %(message)s")
     engine = create_database_engine(make_url(order.database_url), application=f"run {order.run_id}", pool_size=2)
@@ -83,12 +64,6 @@ def run_in_child(order: RunOrder, parent: Connection) -> None:
         os._exit(EXIT_LEASE_LOST)
     finally:
         ledger.close()
-
-
-def _exit_with_parent(parent: Connection) -> None:
-    """In a thread, so that nothing the run waits for delays it."""
-    parent.poll(None)
-    os._exit(EXIT_PARENT_GONE)
 
 
 class ImportRun:

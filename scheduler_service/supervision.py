@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.claims import Claim, finish_run, requeue_run
 from db.engine import transaction
 from db.models import RunStatus
-from portal_import.run import EXIT_LEASE_LOST, RunOrder, run_in_child
+from portal_import.child import EXIT_LEASE_LOST, RunOrder, run_in_child
 from scheduler_service.outages import describe_outage
 
 KILL_AFTER_SECONDS = 1.0

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from db.claims import finish_run
 from db.engine import transaction
 from db.models import RunStatus
-from portal_import.run import RunOrder
+from portal_import.child import RunOrder
 from scheduler_service import supervision
 
 CRASH_CODE = 7

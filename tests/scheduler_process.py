@@ -14,7 +14,7 @@ from unittest.mock import patch
 import psutil
 from sqlalchemy import Engine, text
 
-from portal_import.run import RunOrder
+from portal_import.child import RunOrder
 from scheduler_service import supervision
 from scheduler_service.service import SchedulerService
 from settings import PROJECT_ROOT, Settings

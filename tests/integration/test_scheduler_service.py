@@ -22,7 +22,7 @@ from db.models import Job, JobStatus, Run, RunLogLine, RunStatus, RunTrigger
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
 from db.wake import Wake, send_wake
-from portal_import.run import RunOrder
+from portal_import.child import RunOrder
 from tests.child_processes import CRASH_CODE, complete, crash, hang, hang_before_its_group, hang_stubbornly
 from tests.factories import EVERY_MINUTE, PASSWORD, make_job, make_viewer
 from tests.scheduler_process import (
