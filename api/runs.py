@@ -9,7 +9,17 @@ from api.authentication import CurrentViewer
 from api.cursors import Position, make_cursor, read_cursor
 from api.paging import LongPageQuery, NumberId, PageQuery, TextId
 from api.resources import Here
-from api.shapes import BillShape, DocumentShape, LogLineShape, PageShape, ResultShape, RunDetailShape, RunShape
+from api.shapes import (
+    AttemptShape,
+    BillShape,
+    DocumentShape,
+    LogLineShape,
+    PageShape,
+    ResultShape,
+    RunDetailShape,
+    RunShape,
+)
+from db.attempts import list_attempts
 from db.bills import list_run_bills
 from db.models import Bill, Result, Run, RunLogLine
 from db.results import count_results, list_results
@@ -39,7 +49,8 @@ def get_one_run(run_id: NumberId, viewer: CurrentViewer, here: Here) -> RunDetai
     with here.transaction() as session:
         run, job = get_run(session, viewer, run_id)
         counts = {status.value: count for status, count in count_results(session, run.id).items()}
-        return RunDetailShape(**run_shape(run).model_dump(), job_name=job.name, results=counts)
+        attempts = [AttemptShape(**vars(attempt)) for attempt in list_attempts(session, viewer, run.id)]
+        return RunDetailShape(**run_shape(run).model_dump(), job_name=job.name, results=counts, attempts=attempts)
 
 
 @router.get("/runs/{run_id}/results")
@@ -111,6 +122,7 @@ def run_shape(run: Run) -> RunShape:
         queued_at=run.queued_at,
         started_at=run.started_at,
         finished_at=run.finished_at,
+        lateness_seconds=run.lateness_seconds,
         stop_requested_at=run.stop_requested_at,
         accounts_total=run.accounts_total,
         accounts_done=run.accounts_done,

@@ -109,7 +109,10 @@ class AccountChangesShape(BaseModel):
 
 
 class RunShape(BaseModel):
-    """A run, or an occurrence that was missed or skipped, or several of them up to `scheduled_until`."""
+    """A run, or an occurrence that was missed or skipped, or several of them up to `scheduled_until`.
+
+    `lateness_seconds` is from when it was due or asked for to the first start of its import.
+    """
 
     id: int
     job_id: str
@@ -126,6 +129,7 @@ class RunShape(BaseModel):
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    lateness_seconds: float | None
     stop_requested_at: datetime | None
     accounts_total: int
     accounts_done: int
@@ -133,11 +137,23 @@ class RunShape(BaseModel):
     requested_by: str | None
 
 
+class AttemptShape(BaseModel):
+    """One time that a worker took the run; `outcome` is `queued` when the run was given back."""
+
+    attempt: int
+    worker: str
+    host: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+
+
 class RunDetailShape(RunShape):
-    """A run with its job's name and how many accounts ended in each way."""
+    """A run with its job's name, how many accounts ended in each way, and who worked on it."""
 
     job_name: str
     results: dict[str, int]
+    attempts: list[AttemptShape]
 
 
 class ResultShape(BaseModel):

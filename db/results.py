@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import case, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db.bills import BillRecord, record_bills
@@ -19,6 +19,7 @@ from db.models import (
     ResultStatus,
     Run,
     RunStatus,
+    RunTrigger,
 )
 from db.runs import get_run
 from db.storable_text import storable
@@ -42,9 +43,27 @@ class ResultRecord:
     bills: Sequence[BillRecord] = field(default_factory=tuple)
 
 
-def start_accounts(session: Session, run_id: int, lease_token: UUID, *, accounts_total: int) -> None:
-    """Note how many accounts the run covers. Raises LeaseLostError."""
-    _require_lease(session, run_id, lease_token, accounts_total=accounts_total)
+def start_accounts(
+    session: Session, run_id: int, lease_token: UUID, *, accounts_total: int, started_at: datetime
+) -> None:
+    """Note how many accounts the run covers and, at its first start, how late its process began.
+
+    Raises LeaseLostError.
+    """
+    due_at = case(
+        (Run.trigger == RunTrigger.SCHEDULE, Run.scheduled_for),  # of a moved run: when it was moved to
+        (Run.trigger == RunTrigger.RETRY, Run.run_after),
+        else_=Run.queued_at,
+    )
+    seconds = func.extract("epoch", started_at - due_at)
+    _require_lease(
+        session,
+        run_id,
+        lease_token,
+        accounts_total=accounts_total,
+        # Clocks of two machines differ a little: never early.
+        lateness_seconds=func.coalesce(Run.lateness_seconds, func.greatest(0, seconds)),
+    )
 
 
 def record_result(session: Session, run_id: int, lease_token: UUID, record: ResultRecord, now: datetime) -> None:

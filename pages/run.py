@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
+from db.attempts import AttemptView, list_attempts
 from db.bills import list_run_bills
 from db.engine import transaction
 from db.errors import NotFoundError, PunctualError
@@ -15,6 +16,7 @@ from db.results import list_results
 from db.run_log import list_newest_log_lines
 from db.runs import get_run, request_stop
 from db.viewers import Viewer
+from ui.attempts_table import render_attempts
 from ui.bills_table import render_bills
 from ui.current_user import require_role
 from ui.moments import duration
@@ -37,6 +39,7 @@ class RunView:
     has_more_results: bool
     bills: Sequence[Bill]
     log: Sequence[RunLogLine]
+    attempts: Sequence[AttemptView]
 
 
 def main() -> None:
@@ -71,6 +74,7 @@ def render_run(viewer: Viewer, run_id: int, zone: ZoneInfo) -> None:
         st.rerun()  # the whole page once more, so that it stops refreshing
     render_title(viewer, view, zone)
     render_progress(view.run)
+    render_attempts(view.attempts, zone, datetime.now(UTC))
     # Fixed labels: tabs whose labels change while the run is live fall back to the first one.
     accounts, bills, log = st.tabs(["Accounts", "Bills", "Log"], key=f"run-tabs-{run_id}")
     with accounts:
@@ -142,7 +146,8 @@ def load_run(viewer: Viewer, run_id: int) -> RunView:
         run, job = get_run(session, viewer, run_id)
         results, more = list_results(session, viewer, run_id, limit=RESULTS_SHOWN)
         bills = list_run_bills(session, viewer, run_id)
-        return RunView(run, job, results, more is not None, bills, list_newest_log_lines(session, run_id))
+        log = list_newest_log_lines(session, run_id)
+        return RunView(run, job, results, more is not None, bills, log, list_attempts(session, viewer, run_id))
 
 
 main()

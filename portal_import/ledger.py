@@ -77,12 +77,16 @@ class PortalSlot:
 
 
 class RunLedger:
-    """Database access of one run, held by its lease token. Closing it frees the portal's slots."""
+    """Database access of one run, held by its lease token. Closing it frees the portal's slots.
 
-    def __init__(self, engine: Engine, run_id: int, lease_token: UUID) -> None:
+    `started_at` is when the run's process began.
+    """
+
+    def __init__(self, engine: Engine, run_id: int, lease_token: UUID, *, started_at: datetime) -> None:
         self._engine = engine
         self._run_id = run_id
         self._token = lease_token
+        self._started_at = started_at
         self._lines: deque[LogLine] = deque()
         self._held_slots: set[int] = set()
         self._slot_connection: Connection | None = None
@@ -101,7 +105,7 @@ class RunLedger:
         portal = session.get(Portal, job.portal_id) if job.portal_id else None
         accounts = list_unfinished_accounts(session, run.id, job.id)
         total = run.accounts_done + len(accounts)
-        start_accounts(session, run.id, self._token, accounts_total=total)
+        start_accounts(session, run.id, self._token, accounts_total=total, started_at=self._started_at)
         return RunPlan(
             job_id=job.id,
             login_url=job.login_url,

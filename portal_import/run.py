@@ -50,7 +50,7 @@ def execute_run(order: RunOrder, started_at: datetime) -> None:
     settings = read_settings()
     logging.basicConfig(level=settings.log_level, format=f"%(asctime)s run {order.run_id} %(levelname)s %(message)s")
     engine = create_database_engine(make_url(order.database_url), application=f"run {order.run_id}", pool_size=2)
-    ledger = RunLedger(engine, order.run_id, order.lease_token)
+    ledger = RunLedger(engine, order.run_id, order.lease_token, started_at=started_at)
     work = ImportRun(
         ledger,
         open_secret_box(settings),

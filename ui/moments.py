@@ -1,4 +1,4 @@
-"""Instants and durations in words: "Mon 23 Nov, 09:00", "in 5 h", "2 min 4 s"."""
+"""Instants and durations in words: "Mon 23 Nov, 09:00", "in 5 h", "2 min 4 s", "12 ms"."""
 
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -50,6 +50,8 @@ def duration(span: timedelta | None) -> str:
     if span is None:
         return "–"
     seconds = span.total_seconds()
+    if seconds < 1:
+        return f"{int(seconds * 1000)} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:

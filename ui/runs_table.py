@@ -51,7 +51,9 @@ def render_runs_table(runs: Sequence[Run], frame: pd.DataFrame, *, phone: bool, 
             "trigger": column.TextColumn("Started by"),
             "accounts": column.TextColumn("Succeeded", alignment="right"),
             "duration": column.TextColumn("Took", alignment="right"),
-            "lateness": column.TextColumn("Late by", alignment="right", help="From due to started"),
+            "lateness": column.TextColumn(
+                "Late by", alignment="right", help="From when it was due or asked for to the start of its import"
+            ),
             "reason": column.TextColumn("Why", width="large"),
         },
     )
@@ -65,10 +67,14 @@ def run_duration(run: Run, now: datetime) -> timedelta | None:
 
 
 def lateness(run: Run) -> str:
-    """From due to started, in words; a dash when it does not apply."""
-    if run.trigger != RunTrigger.SCHEDULE or run.scheduled_for is None or run.started_at is None:
-        return "–"
-    return duration(run.started_at - run.scheduled_for)
+    """From due to the start of its import, in words; a dash while that is not known."""
+    return duration(None if run.lateness_seconds is None else timedelta(seconds=run.lateness_seconds))
+
+
+def describe_lateness(run: Run) -> str:
+    """How late a scheduled run started, or how long a person waited for it."""
+    is_schedule = run.trigger == RunTrigger.SCHEDULE
+    return f"{lateness(run)} late" if is_schedule else f"waited {lateness(run)} to start"
 
 
 def describe_run(run: Run, zone: ZoneInfo, now: datetime) -> str:
@@ -78,6 +84,8 @@ def describe_run(run: Run, zone: ZoneInfo, now: datetime) -> str:
         parts.append(f"due {exact(run.scheduled_for, zone, now)}")
     if run.started_at is not None:
         parts.append(f"started {both(run.started_at, zone, now)}")
+    if run.lateness_seconds is not None:
+        parts.append(describe_lateness(run))
     if run.attempt > 1:
         parts.append(f"attempt {run.attempt}")
     return " · ".join(parts)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from db.claims import claim_runs, finish_run, requeue_run
 from db.engine import transaction
+from db.instances import register_instance
 from db.models import Bill, Cause, Job, LogLevel, Result, ResultStatus, Role, RunStatus, RunTrigger
 from db.run_log import LogLine, record_log_lines
 from tests.api.portal_story import (
@@ -53,6 +55,30 @@ def test_run_shows_its_progress_and_outcomes(olive: Person, story: Story) -> Non
     assert run["results"] == {"success": 1, "wrong_credentials": 1}
     assert run["started_at"] == "2025-03-10T12:00:00Z"
     assert "lease_token" not in run
+
+
+def test_run_shows_how_late_it_began_and_who_worked_on_it(engine: Engine, olive: Person) -> None:
+    second = timedelta(seconds=1)
+    with transaction(engine) as session:
+        run_id = make_run(session, make_job(session, olive.viewer), lateness_seconds=0.012).id
+        worker = register_instance(session, host="north", pid=1, version="1", slots=1, now=NOW)
+    for start, outcome in ((0, None), (9, RunStatus.COMPLETED)):
+        with transaction(engine) as session:
+            (claim,) = claim_runs(session, NOW + start * second, worker=worker, slots=1, lease=30 * second)
+        with transaction(engine) as session:
+            if outcome:
+                finish_run(session, run_id, claim.lease_token, outcome, None, NOW + 12 * second)
+            else:
+                requeue_run(session, run_id, claim.lease_token, "shut down", NOW + 3 * second, is_fault=False)
+    run = olive.client.get(f"/runs/{run_id}").json()
+    assert run["lateness_seconds"] == 0.012
+    common = {"attempt": 1, "worker": worker, "host": "north"}
+    assert run["attempts"] == [
+        {**common, "started_at": "2025-03-10T12:00:00Z", "ended_at": "2025-03-10T12:00:03Z", "outcome": "queued"},
+        {**common, "started_at": "2025-03-10T12:00:09Z", "ended_at": "2025-03-10T12:00:12Z", "outcome": "completed"},
+    ]
+    (listed,) = olive.client.get(f"/jobs/{run['job_id']}/runs").json()["items"]
+    assert listed["lateness_seconds"] == 0.012
 
 
 def test_occurrence_that_did_not_run_says_why_and_where_it_went(engine: Engine, olive: Person) -> None:

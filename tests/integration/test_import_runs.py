@@ -137,6 +137,11 @@ def test_run_brings_the_bills_of_every_account(
     run = wait_for_end(engine, run_now(engine, viewer, job_id))
     assert run.status == RunStatus.PARTIAL
     assert (run.accounts_total, run.accounts_done, run.accounts_succeeded) == (20, 20, 19)
+    assert run.started_at is not None
+    assert run.finished_at is not None
+    assert run.lateness_seconds is not None
+    began_at = run.queued_at + timedelta(seconds=run.lateness_seconds)
+    assert run.started_at < began_at < run.finished_at
     results = list_results(engine, run.id)
     assert Counter(r.status for r in results.values()) == {
         ResultStatus.SUCCESS: 18,

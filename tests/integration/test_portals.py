@@ -169,7 +169,7 @@ def test_place_is_free_when_the_connection_of_its_holder_ends(engine: Engine) ->
 
 
 def make_ledger(engine: Engine) -> RunLedger:
-    return RunLedger(engine, 1, uuid4())
+    return RunLedger(engine, 1, uuid4(), started_at=NOW)
 
 
 def test_runs_share_the_places_of_a_portal(engine: Engine) -> None:

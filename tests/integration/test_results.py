@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from db.bills import BillRecord, list_run_bills
 from db.engine import transaction
 from db.errors import LeaseLostError
-from db.models import Account, AccountStatus, Bill, Job, Result, ResultStatus, Role, Run, RunStatus
+from db.models import Account, AccountStatus, Bill, Job, Result, ResultStatus, Role, Run, RunStatus, RunTrigger
 from db.results import ResultRecord, count_results, list_results, record_result, start_accounts
 from db.viewers import Viewer
 from tests.factories import NOW, make_job, make_run, make_viewer
@@ -134,6 +134,50 @@ def test_account_gets_one_result_a_run(work: Import) -> None:
     work.record()
 
 
+@pytest.mark.parametrize(
+    ("trigger", "expected"),
+    [
+        (RunTrigger.SCHEDULE, 60.25),  # since it was due
+        (RunTrigger.MANUAL, 40.25),  # since somebody asked
+        (RunTrigger.API, 40.25),
+        (RunTrigger.TEST, 40.25),
+        (RunTrigger.RETRY, 10.25),  # since its pause was over
+    ],
+)
+def test_lateness_counts_from_when_the_run_was_due(engine: Engine, trigger: RunTrigger, expected: float) -> None:
+    with transaction(engine) as session:
+        job = make_job(session, make_viewer(session))
+        run = make_run(
+            session,
+            job,
+            trigger=trigger,
+            status=RunStatus.RUNNING,
+            scheduled_for=NOW - timedelta(seconds=60),
+            queued_at=NOW - timedelta(seconds=40),
+            run_after=NOW - timedelta(seconds=10),
+        )
+    assert start(engine, run, seconds=0.25).lateness_seconds == pytest.approx(expected)
+
+
+def test_lateness_is_that_of_the_first_start(engine: Engine, work: Import) -> None:
+    assert start(engine, work.run, seconds=3).lateness_seconds == 3
+    assert start(engine, work.run, seconds=99).lateness_seconds == 3
+
+
+def test_run_is_never_early_by_the_clock_of_another_machine(engine: Engine, work: Import) -> None:
+    assert start(engine, work.run, seconds=-0.5).lateness_seconds == 0
+
+
+def start(engine: Engine, run: Run, *, seconds: float) -> Run:
+    """Its process begins that long after NOW."""
+    assert run.lease_token is not None
+    with transaction(engine) as session:
+        began = NOW + timedelta(seconds=seconds)
+        start_accounts(session, run.id, run.lease_token, accounts_total=3, started_at=began)
+    with transaction(engine) as session:
+        return session.get_one(Run, run.id)
+
+
 def test_worker_that_lost_its_claim_stores_nothing(engine: Engine, work: Import) -> None:
     with transaction(engine) as session:
         session.execute(text("UPDATE import_runs SET lease_token = gen_random_uuid()"))
@@ -141,7 +185,7 @@ def test_worker_that_lost_its_claim_stores_nothing(engine: Engine, work: Import)
         work.record(WATER, status=ResultStatus.WRONG_CREDENTIALS)
     old_token = work.run.lease_token or uuid4()
     with pytest.raises(LeaseLostError), transaction(engine) as session:
-        start_accounts(session, work.run.id, old_token, accounts_total=3)
+        start_accounts(session, work.run.id, old_token, accounts_total=3, started_at=NOW)
     with transaction(engine) as session:
         assert session.scalar(select(func.count()).select_from(Result)) == 0
         assert session.scalar(select(func.count()).select_from(Bill)) == 0

@@ -1,15 +1,18 @@
 """What each page shows and does, and to whom."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, select
 
+from db.claims import claim_runs
 from db.engine import transaction
-from db.models import AccountStatus, Job, Portal, ResultStatus, Role, RunStatus, RunTrigger
+from db.instances import register_instance
+from db.models import AccountStatus, Job, Portal, ResultStatus, Role, RunAttempt, RunStatus, RunTrigger
 from db.results import ResultRecord, record_result
 from db.viewers import Viewer
-from tests.factories import DAILY, make_account, make_job, make_run, make_viewer
+from tests.factories import DAILY, NOW, make_account, make_job, make_run, make_viewer
 from tests.ui.conftest import OpenPage, texts, words
 from ui.plain_text import plain
 
@@ -254,6 +257,62 @@ def test_run_page_shows_results_with_causes_and_advice(engine: Engine, olive: Vi
     assert "The portal said \\*no\\* \\<b\\>x\\</b\\>" in shown
     assert list(app.dataframe[0].value["username"]) == ["bad@example.com", "good@example.com"]
     assert not app.exception
+
+
+@pytest.mark.parametrize(
+    ("trigger", "seconds", "shown"),
+    [
+        (RunTrigger.SCHEDULE, 0.012, "12 ms late"),
+        (RunTrigger.MANUAL, 192, "waited 3 min 12 s to start"),
+    ],
+)
+def test_run_and_job_pages_say_how_late_a_run_began(
+    engine: Engine, olive: Viewer, open_page: OpenPage, trigger: RunTrigger, seconds: float, shown: str
+) -> None:
+    with transaction(engine) as session:
+        job = make_job(session, olive)
+        status = RunStatus.COMPLETED
+        run = make_run(session, job, trigger=trigger, status=status, started_at=NOW, lateness_seconds=seconds)
+    assert shown in words(open_page(olive, "run", id=str(run.id)))
+    (late_by,) = open_page(olive, "job", id=job.id).dataframe[0].value["lateness"]
+    assert late_by in shown
+
+
+def test_run_page_shows_who_worked_on_a_run_that_was_given_back(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    with transaction(engine) as session:
+        run = make_run(session, make_job(session, olive), status=RunStatus.COMPLETED, started_at=NOW)
+        worker = register_instance(session, host="north", pid=1, version="1", slots=1, now=NOW)
+        times = [(worker, 0, 5, "queued"), ("gone", 7, 9, "completed")]
+        for name, began, ended, outcome in times:
+            began_at, ended_at = NOW + timedelta(seconds=began), NOW + timedelta(seconds=ended)
+            session.add(
+                RunAttempt(
+                    run_id=run.id,
+                    attempt=1,
+                    worker=name,
+                    lease_token=uuid4(),
+                    started_at=began_at,
+                    ended_at=ended_at,
+                    outcome=outcome,
+                )
+            )
+            session.flush()
+    frame = open_page(olive, "run", id=str(run.id)).dataframe[0].value
+    assert list(frame["host"]) == ["north", "Not known any more"]
+    assert list(frame["ended"]) == [["↩ Given back"], ["✓ Completed"]]
+    assert list(frame["took"]) == ["5.0 s", "2.0 s"]
+
+
+def test_run_page_of_a_run_that_was_taken_once_shows_no_attempts(
+    engine: Engine, olive: Viewer, open_page: OpenPage
+) -> None:
+    with transaction(engine) as session:
+        run = make_run(session, make_job(session, olive))
+        claim_runs(session, NOW, worker="w", slots=1, lease=timedelta(seconds=30))
+    app = open_page(olive, "run", id=str(run.id))
+    assert [len(app.dataframe), len(app.expander), len(app.exception)] == [0, 0, 0]
 
 
 def test_job_name_is_shown_as_it_is_typed_everywhere(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
