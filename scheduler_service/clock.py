@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from apscheduler.executors.base import BaseExecutor  # pyright: ignore[reportMissingTypeStubs]
 from apscheduler.executors.pool import ThreadPoolExecutor  # pyright: ignore[reportMissingTypeStubs]
 from apscheduler.schedulers.background import BackgroundScheduler  # pyright: ignore[reportMissingTypeStubs]
 from apscheduler.triggers.date import DateTrigger  # pyright: ignore[reportMissingTypeStubs]
@@ -74,8 +75,8 @@ class Step:
 class Clock:
     """Gives steps their turns, and runs their supervisors."""
 
-    def __init__(self, *, slots: int) -> None:
-        executors = {"default": ThreadPoolExecutor(STEP_THREADS), "runs": ThreadPoolExecutor(max(1, slots))}
+    def __init__(self, runs: BaseExecutor) -> None:
+        executors = {"default": ThreadPoolExecutor(STEP_THREADS), "runs": runs}
         defaults = {"coalesce": True, "misfire_grace_time": None}
         self._scheduler: Any = BackgroundScheduler(timezone=UTC, executors=executors, job_defaults=defaults)
 

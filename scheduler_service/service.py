@@ -10,13 +10,12 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.aiming import aim_anew
-from db.claims import claim_runs, expire_runs, recover_runs, renew_leases
+from db.claims import claim_runs, expire_runs, recover_runs
 from db.engine import transaction
 from db.firing import BATCH_SIZE, fire_due_jobs, get_earliest_next_run
 from db.instances import get_last_zone_rules, record_fire_pass, record_seen, record_stopped, register_instance
@@ -29,7 +28,7 @@ from recurrence import zone_rules_version
 from scheduler_service.clock import Clock, Step
 from scheduler_service.listener import WakeListener
 from scheduler_service.outages import describe_outage
-from scheduler_service.supervision import EndCause, Supervisor, start_fork_server
+from scheduler_service.slots import LocalSlots, Slots
 from settings import VERSION, Settings
 
 FIRE_POLL_SECONDS = 30
@@ -46,18 +45,16 @@ logger = logging.getLogger(__name__)
 
 
 class SchedulerService:
-    """One scheduler_service process: holds the clock, the claims and their supervisors."""
+    """One scheduler_service process: holds the clock, the steps and the slots."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
         self._lease = timedelta(seconds=settings.lease_seconds)
-        self._supervisors: dict[UUID, Supervisor] = {}  # by lease token: a run may come back while its old child ends
-        self._lock = threading.Lock()
-        self._all_ended = threading.Condition(self._lock)
         self._draining = threading.Event()
         self._instance_id = ""
-        self._clock = Clock(slots=settings.slots)
+        self._slots: Slots = LocalSlots(engine, settings, self._note_free_slot)
+        self._clock = Clock(self._slots.executor)
         self._fire_step = Step("fire", self.fire, self._clock)
         self._claim_step = Step("claim", self.claim, self._clock)
         self._renew_step = Step("renew", self.renew, self._clock)
@@ -76,8 +73,7 @@ class SchedulerService:
                 slots=self._settings.slots,
                 now=_now(),
             )
-        if self._settings.slots:
-            start_fork_server()
+        self._slots.start(self._clock, self._instance_id)
         self._clock.run_every(FIRE_POLL_SECONDS, self._fire_step)
         self._clock.run_every(CLAIM_POLL_SECONDS, self._claim_step)
         self._clock.run_every(LEASE_TICK_SECONDS, self._renew_step)
@@ -95,11 +91,7 @@ class SchedulerService:
         """Drain: claim nothing more, give running children their grace, then return their runs to the queue."""
         self._draining.set()
         self._claim_step.wait_for_turn(STOP_GRACE_SECONDS)  # what it claims is drained too
-        logger.info("draining: waiting up to %s s for running imports", self._settings.drain_seconds)
-        if not self._wait_until_idle(self._settings.drain_seconds):
-            for supervisor in self._list_supervisors():
-                supervisor.end(EndCause.DRAIN)
-            self._wait_until_idle(STOP_GRACE_SECONDS)
+        self._slots.drain(self._settings.drain_seconds)
         self._listener.stop()
         self._listener.join()
         self._clock.stop()
@@ -138,36 +130,20 @@ class SchedulerService:
             self._clock.run_at(self._fire_step, max(earliest, soonest))
 
     def claim(self) -> None:
-        """Take queued runs for the free slots and start supervising them."""
-        free = self._settings.slots - len(self._list_supervisors())
-        if free <= 0 or self._draining.is_set():
+        """Take queued runs for the free slots and have them executed."""
+        if self._draining.is_set():
             return
-        held_until = self._lease_end()
+        held_until = time.monotonic() + self._lease.total_seconds()
         with transaction(self._engine) as session:
-            claims = claim_runs(session, _now(), worker=self._instance_id, slots=free, lease=self._lease)
-        for claim in claims:
-            supervisor = Supervisor(self._engine, claim, held_until=held_until, on_end=self._forget)
-            with self._lock:
-                self._supervisors[claim.lease_token] = supervisor
-            self._clock.run_in_slot(supervisor.run)
+            free = self._slots.count_free(session)
+            if free <= 0:
+                return
+            claims = claim_runs(session, _now(), worker=self._slots.get_worker(), slots=free, lease=self._lease)
+        self._slots.execute(claims, held_until)
 
     def renew(self) -> None:
         """Extend the leases of running runs; end those that were lost or asked to stop."""
-        supervisors = self._list_supervisors()
-        if not supervisors:
-            return
-        held_until = self._lease_end()
-        with transaction(self._engine) as session:
-            renewed = renew_leases(session, [s.claim for s in supervisors], _now(), self._lease)
-        held = {lease.lease_token: lease for lease in renewed}
-        for supervisor in supervisors:
-            lease = held.get(supervisor.claim.lease_token)
-            if lease is None:
-                supervisor.end(EndCause.LEASE_LOST)
-            elif lease.is_stop_requested:
-                supervisor.end(EndCause.STOP)
-            else:
-                supervisor.hold_until(held_until)
+        self._slots.renew()
 
     def recover(self) -> None:
         """Take back runs whose worker stopped answering; give up queued ones that waited too long to start."""
@@ -211,24 +187,9 @@ class SchedulerService:
             changed += count
         logger.info("aimed the schedules by the time zone rules %s: next runs moved: %s", zone_rules_version(), changed)
 
-    def _lease_end(self) -> float:
-        """When a lease that is taken or renewed from now on ends, on the monotonic clock."""
-        return time.monotonic() + self._lease.total_seconds()
-
-    def _list_supervisors(self) -> list[Supervisor]:
-        with self._lock:
-            return list(self._supervisors.values())
-
-    def _forget(self, supervisor: Supervisor) -> None:
-        with self._lock:
-            self._supervisors.pop(supervisor.claim.lease_token, None)
-            self._all_ended.notify_all()
+    def _note_free_slot(self) -> None:
         if not self._draining.is_set():
             self._claim_step.wake()
-
-    def _wait_until_idle(self, seconds: float) -> bool:
-        with self._all_ended:
-            return self._all_ended.wait_for(lambda: not self._supervisors, timeout=seconds)
 
 
 def _now() -> datetime:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from apscheduler.executors.pool import ThreadPoolExecutor
 from sqlalchemy.exc import OperationalError
 
 from scheduler_service.clock import Clock, Step
@@ -17,7 +18,7 @@ WAIT_SECONDS = 20
 
 @pytest.fixture
 def clock() -> Iterator[Clock]:
-    clock = Clock(slots=2)
+    clock = Clock(ThreadPoolExecutor(2))
     clock.start()
     yield clock
     clock.stop()
@@ -141,7 +142,7 @@ def test_step_goes_on_after_an_unforeseen_error(clock: Clock, caplog: pytest.Log
 
 
 def test_wake_up_after_the_end_is_harmless() -> None:
-    clock = Clock(slots=0)
+    clock = Clock(ThreadPoolExecutor(2))
     clock.start()
     clock.stop()
     Step("work", lambda: None, clock).wake()
