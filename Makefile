@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev chromium run test test-recurrence bench check format lock clean
+.PHONY: help setup setup-dev chromium run test test-recurrence chaos bench check format lock clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -21,6 +21,9 @@ test: setup-dev chromium  ## run the whole test suite
 
 test-recurrence: setup-dev  ## compare 210,000 schedules with independent readings of cron
 	@$(BIN)/python -m tests.recurrence_full $(ARGS)
+
+chaos: setup-dev  ## run the fault tests at full size: a minute of kills, 2,000 imports
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: setup-dev  ## measure against the schedulers that people know
 	@$(BIN)/python -m bench.recurrence $(ARGS)

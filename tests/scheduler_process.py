@@ -91,9 +91,26 @@ def list_children(pid: int) -> list[psutil.Process]:
     return alive
 
 
-def start_scheduler(engine: Engine, home: Path, *, stub: str | None = None, **settings: object) -> SchedulerProcess:
-    """Start one; with `stub`, that function of `tests.child_processes` runs instead of an import."""
-    command = [sys.executable, "-m", *(["tests.child_processes", stub] if stub else ["scheduler_service"])]
+def start_scheduler(
+    engine: Engine, home: Path, *, stub: str | None = None, module: str = "tests.child_processes", **settings: object
+) -> SchedulerProcess:
+    """Start one and wait for it; with `stub`, that function of `module` runs instead of an import."""
+    scheduler = launch_scheduler(engine, home, stub=stub, module=module, **settings)
+    process = scheduler.process
+    try:
+        wait_until(lambda: process.poll() is not None or is_ready(engine, process.pid), START_SECONDS, "the scheduler")
+        assert process.poll() is None, scheduler.read_log()
+    except AssertionError:
+        scheduler.kill()
+        raise
+    return scheduler
+
+
+def launch_scheduler(
+    engine: Engine, home: Path, *, stub: str | None = None, module: str = "tests.child_processes", **settings: object
+) -> SchedulerProcess:
+    """Start one like `start_scheduler`, without waiting for it."""
+    command = [sys.executable, "-m", *([module, stub] if stub else ["scheduler_service"])]
     url = engine.url.set(password=DATABASE_PASSWORD)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PUNCTUAL_")} | {
         "DATABASE_URL": url.render_as_string(hide_password=False),
@@ -108,14 +125,7 @@ def start_scheduler(engine: Engine, home: Path, *, stub: str | None = None, **se
         process = subprocess.Popen(
             command, env=environment, cwd=PROJECT_ROOT, stdout=output, stderr=output, start_new_session=True
         )
-    scheduler = SchedulerProcess(process, log)
-    try:
-        wait_until(lambda: process.poll() is not None or is_ready(engine, process.pid), START_SECONDS, "the scheduler")
-        assert process.poll() is None, scheduler.read_log()
-    except AssertionError:
-        scheduler.kill()
-        raise
-    return scheduler
+    return SchedulerProcess(process, log)
 
 
 def is_ready(engine: Engine, pid: int) -> bool:
