@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -24,6 +24,17 @@ class InvalidSettingsError(ValueError):
 
 def _blank_is_unset(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
+
+
+def _days_kept(least: int) -> AfterValidator:
+    """At least that many days; 0 is for ever."""
+
+    def check(days: int) -> int:
+        if days and days < least:
+            raise ValueError(f"at least {least} days, or 0 for ever")
+        return days
+
+    return AfterValidator(check)
 
 
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
@@ -57,6 +68,8 @@ class Settings(BaseSettings):
     session_hours: Annotated[int, Field(ge=1, le=24 * 365)] = 12
     lease_seconds: Annotated[int, Field(ge=2, le=3600)] = 30
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
+    keep_runs_days: Annotated[int, Field(ge=0, le=36_500), _days_kept(30)] = 730
+    keep_log_days: Annotated[int, Field(ge=0, le=36_500), _days_kept(14)] = 90
     max_file_mb: Annotated[int, Field(ge=1, le=10_000)] = 50
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

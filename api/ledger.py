@@ -59,7 +59,8 @@ class LedgerShape(BaseModel):
     """What was expected from `from` (included) to `to` (excluded) or now, and what became of it.
 
     `lost` and `unexpected` hold the first twenty, their counts are whole. `is_readable` is false when a schedule
-    of the period cannot be read; before `known_since` nothing is expected.
+    of the period cannot be read; before `known_since` nothing is expected, nor before `kept_since`, of which the
+    runs were removed by the retention settings.
     """
 
     from_: datetime = Field(serialization_alias="from")
@@ -75,6 +76,7 @@ class LedgerShape(BaseModel):
     unexpected_count: int
     is_readable: bool
     known_since: datetime | None
+    kept_since: datetime | None
 
 
 @router.get("/{job_id}/ledger")
@@ -110,6 +112,7 @@ def _ledger_shape(ledger: Ledger, zone: ZoneInfo) -> LedgerShape:
         unexpected_count=ledger.unexpected_count,
         is_readable=ledger.is_readable,
         known_since=ledger.known_since,
+        kept_since=ledger.kept_since,
     )
 
 

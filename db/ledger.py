@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 
 from db.errors import PunctualError
 from db.jobs import get_job
-from db.models import Cause, Job, Run, RunStatus, RunTrigger, SchedulePeriod
+from db.models import Cause, History, Job, Run, RunStatus, RunTrigger, SchedulePeriod
 from db.outages import list_outages
+from db.retention import get_kept_since
 from db.schedule_periods import list_periods
 from db.viewers import Viewer
 from recurrence import InvalidScheduleError, count_occurrences, next_occurrence, parse_rule
@@ -68,7 +69,8 @@ class Ledger:
     """`expected` occurrences from `starts_at` (inclusive) to `ends_at` (exclusive), and what became of them.
 
     `lost` and `unexpected` hold the first few; the counts are whole. `is_readable` is False when a schedule of
-    the period can no longer be read, so that nothing can be expected of it.
+    the period can no longer be read, so that nothing can be expected of it. Nothing is expected before
+    `known_since`, of which no schedule is known, nor before `kept_since`, of which the rows were purged.
     """
 
     starts_at: datetime
@@ -81,6 +83,7 @@ class Ledger:
     unexpected_count: int
     is_readable: bool
     known_since: datetime | None
+    kept_since: datetime | None
 
     @property
     def accounted(self) -> int:
@@ -134,24 +137,27 @@ def draw_up_ledger(
     until = min(ends_at - TICK, now)
     periods = list_periods(session, job.id, starts_at, until)
     found = _find_rows(session, job, starts_at, until)
+    # Read after the rows: what is purged meanwhile is then not expected, instead of missing.
+    kept_since = get_kept_since(session, History.RUNS)
+    since = starts_at if kept_since is None else max(starts_at, kept_since)
     book = _Book(job, found)
     is_readable = True
     for period in periods:
         try:
-            expected = _expected(period, starts_at, until, limit=MAX_EXPECTED - len(book.seen))
+            expected = _expected(period, since, until, limit=MAX_EXPECTED - len(book.seen))
         except InvalidScheduleError:
             is_readable = False
             continue
         for at in expected:
             book.account_for(at)
     for at in sorted(found.moved_to):
-        if at not in book.seen and any(_covers(period, at) for period in periods):
+        if at >= since and at not in book.seen and any(_covers(period, at) for period in periods):
             book.account_for(at)
     known_since = _known_since(session, job)
     unexpected = [
         UnexpectedRun(row.id, at, row.status)
         for at, row in found.single.items()
-        if is_readable and known_since is not None and at > known_since and at not in book.seen
+        if is_readable and known_since is not None and at > known_since and at >= since and at not in book.seen
     ]
     return Ledger(
         starts_at,
@@ -164,6 +170,7 @@ def draw_up_ledger(
         len(unexpected),
         is_readable,
         known_since,
+        kept_since,
     )
 
 

@@ -182,6 +182,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class History(StrEnum):
+    """What the purge removes when it is old."""
+
+    RUNS = "runs"
+    LOG = "log"
+
+
 class NotificationState(StrEnum):
     """Where a notification stands in the outbox."""
 
@@ -228,6 +235,7 @@ BigId = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
 Instant = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 Now = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
 Count = Annotated[int, mapped_column(server_default=text("0"), default=0)]
+Seconds = Annotated[Decimal, mapped_column(Numeric(16, 3), server_default=text("0"), default=Decimal())]
 
 
 class Base(DeclarativeBase):
@@ -469,6 +477,7 @@ class Run(Base):
         Index("ix_import_runs_leases", "lease_until", postgresql_where=text("status = 'running'")),
         Index("ix_import_runs_session_id_id", "session_id", text("id DESC")),
         Index("ix_import_runs_parent_run_id", "parent_run_id", postgresql_where=text("parent_run_id IS NOT NULL")),
+        Index("ix_import_runs_uncounted", "id", postgresql_where=text("finished_at IS NOT NULL AND NOT is_counted")),
         {"comment": "One row per occurrence, whether it ran, was missed or was skipped"},
     )
 
@@ -513,6 +522,9 @@ class Run(Base):
     )
     lateness_seconds: Mapped[float | None] = mapped_column(
         Double, comment="From when it was due to the first line of its import"
+    )
+    is_counted: Mapped[bool] = mapped_column(
+        server_default=text("false"), default=False, comment="Whether the daily figures hold it"
     )
 
 
@@ -686,6 +698,54 @@ class RunLogLine(Base):
     level: Mapped[str] = mapped_column(server_default=LogLevel.INFO, default=LogLevel.INFO)
     account_id: Mapped[int | None] = mapped_column(BigInteger)
     message: Mapped[str]
+
+
+class DayOfFigures:
+    """What a day (UTC) of runs comes to; a run belongs to the day on which it started, or was due if it did not."""
+
+    day: Mapped[date] = mapped_column(primary_key=True, comment="UTC")
+    completed: Mapped[Count]
+    partial: Mapped[Count]
+    failed: Mapped[Count]
+    stopped: Mapped[Count]
+    timed_out: Mapped[Count]
+    lost: Mapped[Count]
+    missed: Mapped[Count] = mapped_column(comment="Occurrences, not rows")
+    skipped: Mapped[Count] = mapped_column(comment="Occurrences, not rows")
+    accounts_succeeded: Mapped[Count] = mapped_column(BigInteger)
+    accounts_failed: Mapped[Count] = mapped_column(BigInteger)
+    bills_new: Mapped[Count] = mapped_column(BigInteger)
+    run_seconds: Mapped[Seconds] = mapped_column(comment="From start to end, of all runs that started")
+    started: Mapped[Count] = mapped_column(comment="Runs whose lateness is known")
+    lateness_seconds: Mapped[Seconds] = mapped_column(comment="Of all these runs together")
+    lateness_max_seconds: Mapped[Seconds]
+
+
+class JobDay(DayOfFigures, Base):
+    __tablename__ = "daily_figures"
+    __table_args__ = ({"comment": "A job's runs by day, counted once each; kept when the runs are purged"},)
+
+    session_id: Mapped[str] = mapped_column(
+        ForeignKey("import_sessions.id", ondelete="CASCADE"), primary_key=True, sort_order=-1
+    )
+
+
+class OwnerDay(DayOfFigures, Base):
+    __tablename__ = "daily_owner_figures"
+    __table_args__ = ({"comment": "The runs of all of a user's jobs by day, deleted jobs included"},)
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, sort_order=-1)
+
+
+class RetentionMark(Base):
+    __tablename__ = "retention_marks"
+    __table_args__ = (
+        one_of("history", History),
+        {"comment": "Up to when the purge has removed history, so that nobody takes it for lost"},
+    )
+
+    history: Mapped[str] = mapped_column(primary_key=True)
+    kept_since: Mapped[Instant] = mapped_column(comment="What ended before this instant may have been removed")
 
 
 class SchedulerInstance(Base):

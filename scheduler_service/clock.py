@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scheduler_service.outages import describe_outage
 
 RETRY_AFTER = timedelta(seconds=2)
-STEP_THREADS = 24  # each of eight steps has at most one turn running and two waiting
+STEP_THREADS = 27  # each of nine steps has at most one turn running and two waiting
 NEVER_SKIPPED = 1_000_000  # APScheduler drops a turn when this many of it are running
 
 logger = logging.getLogger(__name__)

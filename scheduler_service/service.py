@@ -26,6 +26,7 @@ from db.wake import Wake
 from portal_import.engine.storage import StorageError, remove_unfinished
 from recurrence import zone_rules_version
 from scheduler_service.clock import Clock, Step
+from scheduler_service.history import HistoryPurge, count_for_a_turn
 from scheduler_service.listener import WakeListener
 from scheduler_service.outages import describe_outage
 from scheduler_service.slots import LocalSlots, Slots
@@ -37,6 +38,9 @@ LEASE_TICK_SECONDS = 1
 HEARTBEAT_SECONDS = 5
 RECOVER_SECONDS = 5
 PURGE_SECONDS = 3600
+COUNT_SECONDS = 15
+COUNT_SOON = timedelta(seconds=1)  # after a run has ended; a burst of ends is counted together
+PURGE_PAUSE = timedelta(seconds=8)  # between turns while much is left, so that it takes a fifth of the time
 UNFINISHED_KEPT_SECONDS = 24 * 3600
 STOP_GRACE_SECONDS = 5
 LOCKED_JOB_PAUSE = timedelta(seconds=0.25)
@@ -58,6 +62,9 @@ class SchedulerService:
         self._fire_step = Step("fire", self.fire, self._clock)
         self._claim_step = Step("claim", self.claim, self._clock)
         self._renew_step = Step("renew", self.renew, self._clock)
+        self._count_step = Step("count", self.count, self._clock)
+        self._purge_step = Step("purge", self.purge, self._clock)
+        self._history_purge = HistoryPurge(engine, settings)
         self._listener = WakeListener(engine, self.wake)
 
     def start(self) -> None:
@@ -79,7 +86,8 @@ class SchedulerService:
         self._clock.run_every(LEASE_TICK_SECONDS, self._renew_step)
         self._clock.run_every(RECOVER_SECONDS, Step("recover", self.recover, self._clock))
         self._clock.run_every(HEARTBEAT_SECONDS, Step("heartbeat", self.heartbeat, self._clock))
-        self._clock.run_every(PURGE_SECONDS, Step("purge", self.purge, self._clock))
+        self._clock.run_every(COUNT_SECONDS, self._count_step)
+        self._clock.run_every(PURGE_SECONDS, self._purge_step)
         self._clock.run_every(PURGE_SECONDS, Step("clean storage", self.clean_storage, self._clock))
         if has_other_zone_rules:
             self._clock.run_soon(Step("aim anew", self.aim_anew, self._clock))
@@ -160,11 +168,18 @@ class SchedulerService:
         with transaction(self._engine) as session:
             record_seen(session, self._instance_id, _now())
 
+    def count(self) -> None:
+        """Add the runs that have ended to the daily figures."""
+        if count_for_a_turn(self._engine) and not self._draining.is_set():
+            self._clock.run_at(self._count_step, _now() + COUNT_SOON)
+
     def purge(self) -> None:
-        """Drop sign-in sessions and attempts that no longer count."""
+        """Drop sign-in sessions and attempts that no longer count, and history that is older than it is kept."""
         with transaction(self._engine) as session:
             purge_sessions(session, _now())
             purge_sign_in_attempts(session, _now())
+        if self._history_purge.take_turn(_now()) and not self._draining.is_set():
+            self._clock.run_at(self._purge_step, _now() + PURGE_PAUSE)
 
     def clean_storage(self) -> None:
         """Remove the half files of runs that were killed while they wrote."""
@@ -190,6 +205,7 @@ class SchedulerService:
     def _note_free_slot(self) -> None:
         if not self._draining.is_set():
             self._claim_step.wake()
+            self._clock.run_at(self._count_step, _now() + COUNT_SOON)
 
 
 def _now() -> datetime:

@@ -41,9 +41,11 @@ def render_ledger(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
     render_balance(ledger, zone)
     render_groups(ledger, zone, now)
     render_differences(ledger, zone, now)
-    since = ledger.known_since
-    if since is not None and since > ledger.starts_at:
-        st.caption(f"The schedule is known since {exact(since, zone, now)}; nothing is expected before.")
+    known, kept = ledger.known_since, ledger.kept_since
+    if known is not None and known > ledger.starts_at:
+        st.caption(f"The schedule is known since {exact(known, zone, now)}; nothing is expected before.")
+    elif kept is not None and kept > ledger.starts_at:
+        st.caption(f"History is kept since {exact(kept, zone, now)}; older runs were removed.")
 
 
 def render_balance(ledger: Ledger, zone: ZoneInfo) -> None:

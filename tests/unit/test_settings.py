@@ -43,6 +43,8 @@ def test_env_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: 
         ("PUNCTUAL_PORT", "70000", "less than or equal to 65535"),
         ("PUNCTUAL_SLOTS", "-1", "greater than or equal to 0"),
         ("PUNCTUAL_DEMO", "maybe", "valid boolean"),
+        ("PUNCTUAL_KEEP_RUNS_DAYS", "29", "at least 30 days, or 0 for ever"),
+        ("PUNCTUAL_KEEP_LOG_DAYS", "13", "at least 14 days, or 0 for ever"),
         ("PUNCTUAL_LOG_LEVEL", "loud", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
     ],
 )

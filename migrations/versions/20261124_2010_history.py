@@ -1,0 +1,89 @@
+"""Figures of each day that outlive the runs, and up to when history was purged.
+
+Nothing is counted here: the scheduler counts the runs that there are in small batches, as it does new ones.
+"""
+
+from decimal import Decimal
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "20261124_2010"
+down_revision = "20261124_2000"
+branch_labels = None
+depends_on = None
+
+INSTANT = sa.DateTime(timezone=True)
+NONE = sa.text("0")
+
+
+def upgrade() -> None:
+    op.add_column(
+        "import_runs",
+        sa.Column(
+            "is_counted",
+            sa.Boolean(),
+            server_default=sa.text("false"),
+            nullable=False,
+            comment="Whether the daily figures hold it",
+        ),
+    )
+    op.create_index(
+        "ix_import_runs_uncounted",
+        "import_runs",
+        ["id"],
+        postgresql_where=sa.text("finished_at IS NOT NULL AND NOT is_counted"),
+    )
+    create_days(
+        "daily_figures",
+        "session_id",
+        "import_sessions",
+        "A job's runs by day, counted once each; kept when the runs are purged",
+    )
+    create_days(
+        "daily_owner_figures", "user_id", "users", "The runs of all of a user's jobs by day, deleted jobs included"
+    )
+    op.create_table(
+        "retention_marks",
+        sa.Column("history", sa.Text(), nullable=False),
+        sa.Column(
+            "kept_since", INSTANT, nullable=False, comment="What ended before this instant may have been removed"
+        ),
+        sa.CheckConstraint("history IN ('runs', 'log')", name=op.f("ck_retention_marks_history_known")),
+        sa.PrimaryKeyConstraint("history", name=op.f("pk_retention_marks")),
+        comment="Up to when the purge has removed history, so that nobody takes it for lost",
+    )
+
+
+def downgrade() -> None:
+    raise NotImplementedError("migrations only go forward; restore a backup instead")
+
+
+def create_days(table: str, key: str, parent: str, comment: str) -> None:
+    op.create_table(
+        table,
+        sa.Column(key, sa.Text(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False, comment="UTC"),
+        *(count(outcome) for outcome in ("completed", "partial", "failed", "stopped", "timed_out", "lost")),
+        count("missed", comment="Occurrences, not rows"),
+        count("skipped", comment="Occurrences, not rows"),
+        *(
+            sa.Column(n, sa.BigInteger(), server_default=NONE, nullable=False)
+            for n in ("accounts_succeeded", "accounts_failed", "bills_new")
+        ),
+        seconds("run_seconds", comment="From start to end, of all runs that started"),
+        count("started", comment="Runs whose lateness is known"),
+        seconds("lateness_seconds", comment="Of all these runs together"),
+        seconds("lateness_max_seconds"),
+        sa.ForeignKeyConstraint([key], [f"{parent}.id"], name=op.f(f"fk_{table}_{key}"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint(key, "day", name=op.f(f"pk_{table}")),
+        comment=comment,
+    )
+
+
+def count(name: str, comment: str | None = None) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer(), server_default=NONE, nullable=False, comment=comment)
+
+
+def seconds(name: str, comment: str | None = None) -> sa.Column[Decimal]:
+    return sa.Column(name, sa.Numeric(16, 3), server_default=NONE, nullable=False, comment=comment)
