@@ -100,8 +100,10 @@ def _fill(
 
 
 def _read(row: Any) -> DayFigures:
-    values: dict[str, Any] = dict(row._mapping)
-    return DayFigures(**{name: float(v) if name.endswith("_seconds") else v for name, v in values.items()})
+    values: dict[str, Any] = {
+        name: float(value) if name.endswith("_seconds") else value for name, value in row._mapping.items()
+    }
+    return DayFigures(**values)
 
 
 def _add_to(table: str, key: str) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from db import daily_figures
+from db import daily_figures, retention
 from db.daily_figures import count_ended_runs
 from db.engine import transaction
 from db.models import History
@@ -77,11 +77,11 @@ class HistoryPurge:
 
 
 def _purge_runs(session: Session, before: datetime, after_id: int) -> PurgedBatch:
-    return purge_runs(session, before=before, after_id=after_id)
+    return purge_runs(session, before=before, after_id=after_id, limit=retention.BATCH_ROWS)
 
 
 def _purge_log(session: Session, before: datetime, after_id: int) -> PurgedBatch:
-    return purge_log(session, before=before, after_id=after_id)
+    return purge_log(session, before=before, after_id=after_id, limit=retention.BATCH_ROWS)
 
 
 _PURGES: dict[History, PurgeBatch] = {History.RUNS: _purge_runs, History.LOG: _purge_log}
