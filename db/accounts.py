@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import BigInteger, ColumnElement, any_, delete, literal, select, true, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from db.encryption import SecretBox
 from db.errors import NotFoundError
-from db.models import Account, AccountStatus, Bill, Job, Result
+from db.models import Account, AccountStatus, Bill, Job, Result, Run
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,18 @@ def clear_attention(session: Session, job: Job, account_id: int) -> None:
         raise NotFoundError("this account is no longer in the job")
 
 
-def list_unfinished_accounts(session: Session, run_id: int, session_id: str) -> Sequence[Account]:
-    """The accounts of the job that have no result in this run yet, in the order of the CSV."""
-    has_result = select(Result.id).where(Result.run_id == run_id, Result.account_id == Account.id).exists()
-    return session.scalars(
-        select(Account).where(Account.session_id == session_id, ~has_result).order_by(Account.row_number)
-    ).all()
+def list_unfinished_accounts(session: Session, run: Run) -> Sequence[Account]:
+    """The accounts that the run covers and that have no result in it yet, in the order of the CSV."""
+    return session.scalars(select(Account).where(*_unfinished(run)).order_by(Account.row_number)).all()
+
+
+def list_unfinished_account_ids(session: Session, run: Run) -> Sequence[int]:
+    """The same of a run that has ended, by their ids; accounts that came to the job later are none of its."""
+    mine = (*_unfinished(run), Account.created_at <= run.finished_at)
+    return session.scalars(select(Account.id).where(*mine).order_by(Account.row_number)).all()
+
+
+def _unfinished(run: Run) -> tuple[ColumnElement[bool], ...]:
+    has_result = select(Result.id).where(Result.run_id == run.id, Result.account_id == Account.id).exists()
+    covered = Account.id == any_(literal(run.account_ids, ARRAY(BigInteger))) if run.account_ids is not None else true()
+    return Account.session_id == run.session_id, covered, ~has_result

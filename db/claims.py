@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, aliased
 from db.attempts import begin_attempts, end_attempt
 from db.jobs import settle_job_status
 from db.models import Cause, Job, JobStatus, LogLevel, Portal, Run, RunStatus, RunTrigger
+from db.retries import has_queued_run, is_waiting_retry, overall_outcome, plan_retry, retry_delay, supersede_retries
 from db.run_log import record_log_line
 from db.wake import Wake, send_wake
 
@@ -134,7 +135,7 @@ def expire_runs(session: Session, now: datetime, *, limit: int = 1000) -> int:
         run.finished_at = now
     session.flush()
     waiting = {job.id: job for job, _ in rows if job.status == JobStatus.QUEUED}
-    mine = (Run.session_id.in_(waiting), Run.status == RunStatus.QUEUED)
+    mine = (Run.session_id.in_(waiting), Run.status == RunStatus.QUEUED, ~is_waiting_retry())
     still_queued = set(session.scalars(select(Run.session_id).where(*mine).distinct())) if waiting else set[str]()
     for job_id in waiting.keys() - still_queued:
         waiting[job_id].status = _status_before(waiting[job_id])
@@ -174,17 +175,20 @@ def requeue_run(
 ) -> bool:
     """Give a run back; it resumes at the accounts without a result. False when the claim was lost.
 
-    A fault (a crash) counts as an attempt, and ends the run when it was the last one; a drain does not.
+    A fault (a crash) counts as an attempt and ends the run when it was the last one, else the run rests before the
+    next; a drain does neither.
     """
     held = _lock_claim(session, run_id, lease_token)
     if held is None:
         return False
-    _return_run(session, *held, reason, now, is_fault=is_fault, last_outcome=RunStatus.FAILED)
+    job, run = held
+    rest = retry_delay(job.retry_delay_seconds, run.attempt, run.id) if is_fault else timedelta(0)
+    _return_run(session, job, run, reason, now, rest=rest, is_fault=is_fault, last_outcome=RunStatus.FAILED)
     return True
 
 
 def recover_runs(session: Session, now: datetime, *, limit: int = 100) -> int:
-    """Take back runs whose lease ran out; returns how many."""
+    """Take back runs whose lease ran out, to be resumed at once: it was not the runs' fault. Returns how many."""
     rows = session.execute(
         select(Job, Run)
         .join(Run, Run.session_id == Job.id)
@@ -196,7 +200,7 @@ def recover_runs(session: Session, now: datetime, *, limit: int = 100) -> int:
     ).all()
     for job, run in rows:
         reason = f"the worker {run.worker} stopped answering"
-        _return_run(session, job, run, reason, now, is_fault=True, last_outcome=RunStatus.LOST)
+        _return_run(session, job, run, reason, now, rest=timedelta(0), is_fault=True, last_outcome=RunStatus.LOST)
     return len(rows)
 
 
@@ -217,7 +221,15 @@ def _lock_claim(session: Session, run_id: int, lease_token: UUID) -> tuple[Job, 
 
 
 def _return_run(
-    session: Session, job: Job, run: Run, reason: str, now: datetime, *, is_fault: bool, last_outcome: RunStatus
+    session: Session,
+    job: Job,
+    run: Run,
+    reason: str,
+    now: datetime,
+    *,
+    rest: timedelta,
+    is_fault: bool,
+    last_outcome: RunStatus,
 ) -> None:
     if run.stop_requested_at is not None:
         _end_run(session, job, run, RunStatus.STOPPED, "stopped on request", now)
@@ -230,9 +242,10 @@ def _return_run(
         run.attempt += 1
     run.status = RunStatus.QUEUED
     run.worker = run.lease_token = run.lease_until = None
-    run.run_after = now
+    run.run_after = now + rest
     job.status = JobStatus.QUEUED
-    record_log_line(session, run.id, LogLevel.WARNING, f"{reason}; queued again (attempt {run.attempt})", at=now)
+    when = f", not before {run.run_after:%H:%M:%S} UTC" if rest else ""
+    record_log_line(session, run.id, LogLevel.WARNING, f"{reason}; queued again (attempt {run.attempt}){when}", at=now)
     session.flush()
     send_wake(session, Wake.CLAIM)
 
@@ -248,12 +261,9 @@ def _end_run(session: Session, job: Job, run: Run, outcome: RunStatus, reason: s
     words = outcome.value.replace("_", " ")
     record_log_line(session, run.id, level, f"run {words}" + (f": {reason}" if reason else ""), at=now)
     session.flush()
-    settle_job_status(job, outcome, has_queued_run=_has_queued_run(session, job.id))
+    if run.trigger not in (RunTrigger.RETRY, RunTrigger.TEST):
+        supersede_retries(session, job.id, run.id, now)
+    plan_retry(session, job, run, now)
+    settle_job_status(job, overall_outcome(session, run), has_queued_run=has_queued_run(session, job.id))
     session.flush()
     send_wake(session, Wake.CLAIM)
-
-
-def _has_queued_run(session: Session, job_id: str) -> bool:
-    return session.execute(
-        select(select(Run.id).where(Run.session_id == job_id, Run.status == RunStatus.QUEUED).exists())
-    ).scalar_one()

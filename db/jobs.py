@@ -14,6 +14,7 @@ from db.encryption import SecretBox
 from db.errors import ConflictError, NotAllowedError, NotFoundError
 from db.models import Job, JobStatus, Portal, RunStatus, User, new_id
 from db.portals import ensure_portal
+from db.retries import DEFAULT_RETRY_POLICY, RetryPolicy, stop_waiting_retries
 from db.schedules import (
     DEFAULT_POLICY,
     RunPolicy,
@@ -27,6 +28,7 @@ from db.viewers import Viewer
 from db.wake import Wake, send_wake
 
 PAGE_SIZE = 50
+RETRY_COLUMNS = ("max_attempts", "retry_delay_seconds")
 POLICY_COLUMNS = ("catch_up", "overlap", "misfire_grace_seconds", "calendar_ids", "on_holiday")
 
 
@@ -41,6 +43,7 @@ class JobDraft:
     schedule: Schedule | None
     accounts: Sequence[NewAccount] = field(repr=False)
     policy: RunPolicy = DEFAULT_POLICY
+    retries: RetryPolicy = DEFAULT_RETRY_POLICY
     timeout_seconds: int = 3600
 
 
@@ -71,6 +74,8 @@ def create_job(
         status=JobStatus.IDLE,
         time_zone=draft.schedule.time_zone if draft.schedule else viewer.time_zone or "UTC",
         timeout_seconds=draft.timeout_seconds,
+        max_attempts=draft.retries.max_attempts,
+        retry_delay_seconds=draft.retries.retry_delay_seconds,
         created_at=now,
         updated_at=now,
     )
@@ -147,6 +152,7 @@ def update_job(
     portal_host: str | None = None,
     timeout_seconds: int | None = None,
     policy: RunPolicy | None = None,
+    retries: RetryPolicy | None = None,
     expected_version: int | None = None,
     authorised: bool = False,
 ) -> Job:
@@ -162,6 +168,8 @@ def update_job(
         "login_url": login_url,
         "billing_url": billing_url,
         "timeout_seconds": timeout_seconds,
+        "max_attempts": retries and retries.max_attempts,
+        "retry_delay_seconds": retries and retries.retry_delay_seconds,
     }
     for column, value in changes.items():
         if value is not None:
@@ -209,13 +217,14 @@ def update_accounts(
 
 
 def pause_job(session: Session, viewer: Viewer, job_id: str, *, now: datetime) -> Job:
-    """Stop the schedule from firing until it is resumed; a run in progress goes on."""
+    """Let nothing run by itself until the job is resumed, automatic retries included; a run in progress goes on."""
     job = lock_job(session, viewer, job_id)
     if not job.is_scheduled:
         raise ConflictError("this job has no schedule to pause")
     if job.paused_at is None:
         before = _audited(job)
         pause_schedule(session, job, now)
+        stop_waiting_retries(session, job.id, "the job was paused before this retry began", now)
         _touch(session, viewer, job, "job paused", before, now)
     return job
 
@@ -285,5 +294,5 @@ def _touch(
 
 def _audited(job: Job) -> dict[str, Any]:
     columns = ("name", "login_url", "billing_url", "is_scheduled", "schedule_type", "schedule_config", "time_zone")
-    values = {c: getattr(job, c) for c in columns} | {c: getattr(job, c) for c in POLICY_COLUMNS}
+    values = {c: getattr(job, c) for c in (*columns, *POLICY_COLUMNS, *RETRY_COLUMNS)}
     return values | {"paused": job.paused_at is not None, "next_run": job.next_run and job.next_run.isoformat()}

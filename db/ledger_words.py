@@ -22,6 +22,7 @@ CAUSE_WORDS = {
     Cause.BREAKER: "portal left alone after refused sign-ins",
     Cause.HOLIDAY: "holiday",
     Cause.UNREADABLE: "schedule cannot be read",
+    Cause.SUPERSEDED: "another run did its work",
 }
 MAX_SPANS = 3
 

@@ -136,7 +136,7 @@ class OnHoliday(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why an occurrence was missed or skipped, for counting; `reason` says it in words."""
+    """Why a run was missed or skipped, for counting; `reason` says it in words."""
 
     OUTAGE = "outage"
     LATE = "late"
@@ -145,6 +145,7 @@ class Cause(StrEnum):
     BREAKER = "breaker"
     HOLIDAY = "holiday"
     UNREADABLE = "unreadable"
+    SUPERSEDED = "superseded"
 
 
 class Engine(StrEnum):
@@ -198,6 +199,8 @@ class NotificationState(StrEnum):
 
 
 MAX_MISFIRE_GRACE_SECONDS = 31 * 86400
+MAX_ATTEMPTS = 20
+MAX_RETRY_DELAY_SECONDS = 6 * 3600
 
 LIVE_RUN_STATUSES = (RunStatus.QUEUED, RunStatus.RUNNING)
 FINAL_RUN_STATUSES = tuple(s for s in RunStatus if s not in LIVE_RUN_STATUSES)
@@ -211,6 +214,8 @@ ATTEMPT_OUTCOMES = (
     RunStatus.LOST,
 )
 SUCCEEDED_RESULTS = (ResultStatus.SUCCESS, ResultStatus.NO_BILLS)
+# What may pass by itself. A refused sign-in is never repeated, and a portal that changed needs a person.
+RETRYABLE_RESULTS = (ResultStatus.PORTAL_ERROR, ResultStatus.NOT_TRIED, ResultStatus.FAILED)
 
 
 def new_id() -> str:
@@ -350,7 +355,8 @@ class Job(Base):
             name="schedule_complete",
         ),
         CheckConstraint("timeout_seconds BETWEEN 1 AND 604800", name="timeout_bounded"),
-        CheckConstraint("max_attempts BETWEEN 1 AND 20", name="attempts_bounded"),
+        CheckConstraint(f"max_attempts BETWEEN 1 AND {MAX_ATTEMPTS}", name="attempts_bounded"),
+        CheckConstraint(f"retry_delay_seconds BETWEEN 0 AND {MAX_RETRY_DELAY_SECONDS}", name="retry_delay_bounded"),
         Index("ix_import_sessions_user_id_created_at", "user_id", text("created_at DESC"), "id"),
         Index("ix_import_sessions_created_at", text("created_at DESC"), "id"),
         Index("ix_import_sessions_portal_id", "portal_id"),
@@ -451,6 +457,7 @@ class Run(Base):
         CheckConstraint("status <> 'running' OR (worker IS NOT NULL AND started_at IS NOT NULL)", name="worker_known"),
         CheckConstraint("status <> 'queued' OR worker IS NULL", name="queued_has_no_worker"),
         CheckConstraint("attempt >= 1", name="attempt_counts_from_one"),
+        CheckConstraint("trigger <> 'retry' OR account_ids IS NOT NULL", name="retry_names_its_accounts"),
         CheckConstraint(
             f"status NOT IN ({sql_list(LIVE_RUN_STATUSES)}) OR owner_id IS NOT NULL", name="live_has_owner"
         ),
@@ -485,6 +492,9 @@ class Run(Base):
     session_id: Mapped[str] = mapped_column(ForeignKey("import_sessions.id", ondelete="CASCADE"))
     parent_run_id: Mapped[int | None] = mapped_column(
         ForeignKey("import_runs.id", ondelete="SET NULL"), comment="The run whose failed accounts this one retries"
+    )
+    account_ids: Mapped[list[int] | None] = mapped_column(
+        ARRAY(BigInteger), deferred=True, comment="The accounts that a retry covers; NULL: all of the job's"
     )
     trigger: Mapped[str]
     scheduled_for: Mapped[Instant | None]

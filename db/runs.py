@@ -49,6 +49,7 @@ def request_stop(session: Session, viewer: Viewer, job_id: str, *, now: datetime
     Raises ConflictError when nothing is queued or running.
     """
     job = lock_job(session, viewer, job_id)
+    had_its_turn = job.status in (JobStatus.QUEUED, JobStatus.RUNNING)  # else only a retry waits for its time
     runs = session.scalars(
         select(Run)
         .where(Run.session_id == job.id, Run.status.in_(LIVE_RUN_STATUSES))
@@ -67,7 +68,7 @@ def request_stop(session: Session, viewer: Viewer, job_id: str, *, now: datetime
             job.results_count += run.accounts_done
             record_log_line(session, run.id, LogLevel.WARNING, f"run {run.reason}", at=now)
     session.flush()
-    if all(run.status == RunStatus.STOPPED for run in runs):
+    if had_its_turn and all(run.status == RunStatus.STOPPED for run in runs):
         settle_job_status(job, RunStatus.STOPPED, has_queued_run=False)
     record_audit(session, viewer.user_id, "stop requested", f"job {job.id}", after={"runs": [r.id for r in runs]})
     send_wake(session, Wake.STOP)

@@ -25,7 +25,7 @@ from db.claims import finish_run
 from db.encryption import SecretBox
 from db.engine import transaction
 from db.errors import LeaseLostError
-from db.models import Account, Job, LogLevel, Portal, ResultStatus, Run, RunStatus
+from db.models import Account, Job, LogLevel, Portal, ResultStatus, Run, RunStatus, RunTrigger
 from db.portals import free_portal_slot, open_breaker, reserve_request, try_portal_slot
 from db.results import ResultRecord, count_results, has_result, record_result, start_accounts
 from db.run_log import LogLine, record_log_lines
@@ -49,7 +49,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run has to do, read once at its start. The accounts still hold encrypted secrets."""
+    """What a run has to do, read once at its start. The accounts still hold encrypted secrets.
+
+    `retries_run_id` is the run whose accounts a retry tries again; None, too, when that is long gone.
+    """
 
     job_id: str
     login_url: str
@@ -64,6 +67,8 @@ class RunPlan:
     has_request_spacing: bool
     breaker_open_until: datetime | None
     breaker_reason: str | None
+    is_retry: bool
+    retries_run_id: int | None
     accounts_total: int
     accounts: Sequence[Account] = field(repr=False)
 
@@ -103,7 +108,7 @@ class RunLedger:
         if run is None or job is None or run.lease_token != self._token:
             raise LeaseLostError
         portal = session.get(Portal, job.portal_id) if job.portal_id else None
-        accounts = list_unfinished_accounts(session, run.id, job.id)
+        accounts = list_unfinished_accounts(session, run)
         total = run.accounts_done + len(accounts)
         start_accounts(session, run.id, self._token, accounts_total=total, started_at=self._started_at)
         return RunPlan(
@@ -120,6 +125,8 @@ class RunLedger:
             has_request_spacing=bool(portal and portal.min_seconds_between_requests > 0),
             breaker_open_until=portal.breaker_open_until if portal else None,
             breaker_reason=portal.breaker_reason if portal else None,
+            is_retry=run.trigger == RunTrigger.RETRY,
+            retries_run_id=run.parent_run_id,
             accounts_total=total,
             accounts=accounts,
         )

@@ -19,6 +19,7 @@ from db.encryption import SecretBox, WrongSecretKeyError, open_secret_box
 from db.engine import create_database_engine
 from db.errors import LeaseLostError, PunctualError
 from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, Engine, LogLevel, ResultStatus, RunStatus
+from db.result_words import count_accounts, describe_failures
 from portal_import.breaker import Breaker
 from portal_import.child import EXIT_LEASE_LOST, RunOrder
 from portal_import.engine.http_engine import import_account
@@ -30,15 +31,9 @@ from settings import read_settings
 
 BREAKER_COOL_DOWN = timedelta(minutes=30)
 LOG_FLUSH_SECONDS = 1.0
-FAILURE_WORDS = {
-    ResultStatus.WRONG_CREDENTIALS: "with wrong credentials",
-    ResultStatus.NEEDS_ATTENTION: "in need of attention",
-    ResultStatus.PORTAL_ERROR: "with a portal error",
-    ResultStatus.PORTAL_CHANGED: "where the portal looks changed",
-    ResultStatus.NOT_TRIED: "not tried",
-    ResultStatus.FAILED: "that failed on this side",
-}
 SLOT_POLL_SECONDS = 0.25
+NO_ACCOUNTS = "the job has no accounts; upload its accounts CSV"
+NO_ACCOUNT_LEFT = "the accounts that were to be tried again are no longer in the job"
 
 T = TypeVar("T")
 
@@ -80,7 +75,7 @@ class ImportRun:
         """Do everything that is left of the run and end it. Raises LeaseLostError."""
         plan = await self._in_ledger(self._ledger.load_plan)
         if plan.accounts_total == 0:
-            await self._finish(RunStatus.FAILED, "the job has no accounts; upload its accounts CSV")
+            await self._finish(RunStatus.FAILED, NO_ACCOUNT_LEFT if plan.is_retry else NO_ACCOUNTS)
             return
         if plan.engine == Engine.BROWSER:
             await self._finish(RunStatus.FAILED, "the browser engine is not available in this version")
@@ -194,12 +189,10 @@ class ImportRun:
 
     def _judge(self, counts: dict[ResultStatus, int]) -> tuple[RunStatus, str | None]:
         """The run's outcome and its reason in words."""
-        failures = {s: n for s, n in counts.items() if s not in SUCCEEDED_RESULTS}
-        if not failures:
+        reason = describe_failures(counts)
+        if not reason:
             return RunStatus.COMPLETED, None
-        reason = ", ".join(f"{n} account{'s' if n > 1 else ''} {FAILURE_WORDS[s]}" for s, n in sorted(failures.items()))
-        succeeded = sum(counts.values()) - sum(failures.values())
-        return (RunStatus.PARTIAL if succeeded else RunStatus.FAILED), reason
+        return (RunStatus.PARTIAL if set(counts) & set(SUCCEEDED_RESULTS) else RunStatus.FAILED), reason
 
     async def _finish(self, outcome: RunStatus, reason: str | None) -> None:
         await self._in_ledger(self._ledger.finish, outcome, reason)
@@ -213,7 +206,8 @@ class ImportRun:
         left = len(plan.accounts)
         done = plan.accounts_total - left
         resumed = f", {done} were done before" if done else ""
-        self._ledger.log(LogLevel.INFO, f"started: {left} accounts at {plan.portal_host}{resumed}")
+        retried = f" that run {plan.retries_run_id} left undone" if plan.retries_run_id is not None else ""
+        self._ledger.log(LogLevel.INFO, f"started: {count_accounts(left)}{retried} at {plan.portal_host}{resumed}")
 
     async def _in_ledger(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._ledger.thread, function, *args)

@@ -45,7 +45,8 @@ def make_portal(session: Session, host: str = "portal.example", **columns: Any) 
 def make_job(
     session: Session, viewer: Viewer, *, schedule: Schedule | None = None, accounts: int = 1, **columns: Any
 ) -> Job:
-    """A job with that many accounts. A schedule has its next run at NOW unless told, and is in force."""
+    """A job with that many accounts. A schedule has its next run at NOW unless told, and is in force; what is tried
+    again is tried at once."""
     job = Job(
         id=new_id(),
         user_id=viewer.user_id,
@@ -54,6 +55,7 @@ def make_job(
         billing_url="https://portal.example/billing",
         status=JobStatus.IDLE,
         accounts_count=accounts,
+        retry_delay_seconds=0,
         created_at=NOW,
         updated_at=NOW,
     )
@@ -83,6 +85,7 @@ def make_account(session: Session, job: Job, username: str, row_number: int = 2,
         secret=BOX.encrypt(secret),
         fingerprint=BOX.fingerprint(secret),
         extra={},
+        created_at=job.created_at,
     )
     session.add(account)
     session.flush()
@@ -110,6 +113,8 @@ def make_run(
     )
     if trigger == RunTrigger.SCHEDULE:
         run.scheduled_for = at
+    if trigger == RunTrigger.RETRY:
+        run.account_ids = []
     if status == RunStatus.RUNNING:
         run.worker, run.lease_token, run.lease_until, run.started_at = "w", uuid4(), at + timedelta(seconds=30), at
     elif status != RunStatus.QUEUED:

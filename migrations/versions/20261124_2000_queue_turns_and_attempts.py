@@ -1,7 +1,8 @@
-"""Whose turn a queued run is, how late it began, and one row for each time that a worker took it."""
+"""Whose turn a queued run is, how late it began, what a retry covers, and one row for each time a worker took a run."""
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "20261124_2000"
 down_revision = "20261124_1730"
@@ -15,6 +16,7 @@ NOW = sa.text("now()")
 def upgrade() -> None:
     extend_runs()
     create_attempts()
+    bound_retries()
 
 
 def downgrade() -> None:
@@ -67,6 +69,33 @@ def extend_runs() -> None:
         table,
         ["owner_id", "priority", "run_after", "id"],
         postgresql_where=sa.text("status = 'queued'"),
+    )
+
+
+def bound_retries() -> None:
+    table = "import_runs"
+    op.add_column(
+        table,
+        sa.Column(
+            "account_ids",
+            postgresql.ARRAY(sa.BigInteger()),
+            nullable=True,
+            comment="The accounts that a retry covers; NULL: all of the job's",
+        ),
+    )
+    op.create_check_constraint(
+        op.f("ck_import_runs_retry_names_its_accounts"), table, "trigger <> 'retry' OR account_ids IS NOT NULL"
+    )
+    op.drop_constraint(op.f("ck_import_runs_cause_known"), table)
+    op.create_check_constraint(
+        op.f("ck_import_runs_cause_known"),
+        table,
+        "cause IN ('outage', 'late', 'edited', 'overlap', 'breaker', 'holiday', 'unreadable', 'superseded')",
+    )
+    op.create_check_constraint(
+        op.f("ck_import_sessions_retry_delay_bounded"),
+        "import_sessions",
+        "retry_delay_seconds BETWEEN 0 AND 21600",
     )
 
 

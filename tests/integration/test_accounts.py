@@ -166,5 +166,5 @@ def test_unfinished_accounts_are_those_without_a_result_in_this_run(engine: Engi
                     )
                 )
         session.flush()
-        assert [a.row_number for a in list_unfinished_accounts(session, run.id, job_id)] == [2, 4]
-        assert list_unfinished_accounts(session, earlier.id, job_id) == []
+        assert [a.row_number for a in list_unfinished_accounts(session, run)] == [2, 4]
+        assert list_unfinished_accounts(session, earlier) == []

@@ -473,7 +473,9 @@ class Walk:
         with transaction(engine) as session:
             self.viewer = make_viewer(session)
             self.jobs = [
-                make_job(session, self.viewer, schedule=EVERY_MINUTE, max_attempts=2, overlap=overlap).id
+                make_job(
+                    session, self.viewer, schedule=EVERY_MINUTE, max_attempts=2, retry_delay_seconds=20, overlap=overlap
+                ).id
                 for overlap in (Overlap.SKIP, Overlap.QUEUE, Overlap.QUEUE)
             ]
 
@@ -530,7 +532,8 @@ class Walk:
             account = session.scalars(select(Account).where(Account.session_id == held.session_id)).one()
             exists = session.scalar(select(func.count()).where(Result.run_id == held.id))
             if not exists:
-                record = ResultRecord(account.id, account.username, 2, ResultStatus.SUCCESS, self.now)
+                status = self.random.choice([ResultStatus.SUCCESS, ResultStatus.PORTAL_ERROR])
+                record = ResultRecord(account.id, account.username, 2, status, self.now)
                 record_result(session, held.id, held.lease_token, record, self.now)
 
     def recover(self, session: Session) -> None:
@@ -552,12 +555,16 @@ class Walk:
         session.get_one(Job, self.random.choice(self.jobs)).next_run = NOW
 
 
+def is_waiting_retry(run: Run) -> bool:
+    return run.trigger == RunTrigger.RETRY and run.requested_by is None and run.started_at is None
+
+
 def broken_invariants(jobs: Sequence[Job], runs: Sequence[Run]) -> list[str]:
     broken: list[str] = []
     for job in jobs:
         mine = [r for r in runs if r.session_id == job.id]
         running = [r for r in mine if r.status == RunStatus.RUNNING]
-        queued = [r for r in mine if r.status == RunStatus.QUEUED]
+        queued = [r for r in mine if r.status == RunStatus.QUEUED and not is_waiting_retry(r)]
         if len(running) > 1:
             broken.append("two runs at once")
         if (job.status == JobStatus.RUNNING) != bool(running):

@@ -20,6 +20,7 @@ from db.encryption import SecretBox
 from db.engine import transaction
 from db.jobs import JobDraft, create_job, get_job
 from db.models import Account, Bill, Job, Portal, Result, ResultStatus, Role, Run, RunStatus, RunTrigger
+from db.retries import RetryPolicy
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
 from demo.accounts import ACCOUNTS_CSV
@@ -96,6 +97,7 @@ def add_job(engine: Engine, viewer: Viewer, portal: DemoPortal, accounts: Sequen
         portal_host=portal.host,
         schedule=None,
         accounts=accounts,
+        retries=RetryPolicy(retry_delay_seconds=0),
     )
     with transaction(engine) as session:
         job = create_job(session, viewer, draft, SecretBox((SECRET_KEY,)), authorised=True, now=now())
