@@ -1,23 +1,25 @@
 """Fire: turn due occurrences into runs, exactly once each, and advance the schedules.
 
-One transaction a batch. The rule's answers are computed in Python (`db.planning`); the batch then takes
-four statements, whatever its size: lock, insert, advance, notify. Calendars and outages are read once a
-batch, and only when a job keeps a calendar or something is late.
+One transaction a batch. The rule's answers are computed in Python (`db.planning`), once for all jobs of the
+batch that are due alike; the batch then takes four statements, whatever its size: lock, insert, advance,
+notify. Calendars and outages are read once a batch, and only when a job keeps a calendar or something is late.
 """
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from db.audit import record_audit
 from db.calendars import load_calendars
-from db.models import Cause, Job, Portal, RunStatus, RunTrigger
+from db.models import Cause, Job, RunStatus, RunTrigger
 from db.outages import list_outages
-from db.planning import JobPlan, PlannedRun, Surroundings, plan_giving_up, plan_job
+from db.planning import DueJob, JobPlan, PlannedRun, Surroundings, plan_giving_up, plan_job
 from db.schedule_periods import end_period
 from db.wake import Wake, send_wake
 from recurrence import Calendar, InvalidScheduleError
@@ -36,33 +38,35 @@ class FirePass:
     queued: int
 
 
+class DueAlike(NamedTuple):
+    """Jobs that are due in the same way, so that one plan serves them all."""
+
+    job: DueJob
+    breaker_open_until: datetime | None
+    ids: list[str]
+
+
 def fire_due_jobs(session: Session, now: datetime, *, limit: int = BATCH_SIZE) -> FirePass:
     """Fire up to `limit` due schedules; jobs that another scheduler holds are left to it."""
-    found = session.execute(
-        select(Job, Portal.breaker_open_until)
-        .outerjoin(Portal, Portal.id == Job.portal_id)
-        .where(Job.is_scheduled, Job.paused_at.is_(None), Job.next_run <= now)
-        .order_by(Job.next_run)
-        .limit(limit)
-        .with_for_update(of=Job, skip_locked=True, key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    rows = [(job, breaker_open_until) for job, breaker_open_until in found]
-    plans: list[JobPlan] = []
-    calendars, outages = _look_around(session, [job for job, _ in rows], now)
-    for job, breaker_open_until in rows:
+    groups = _lock_due_jobs(session, now, limit)
+    calendars, outages = _look_around(session, [group.job for group in groups], now)
+    plans: list[tuple[JobPlan, Sequence[str]]] = []
+    for group in groups:
         try:
-            plans.append(plan_job(job, Surroundings(now, breaker_open_until, _calendars_of(job, calendars), outages)))
+            kept = _calendars_of(group.job, calendars)
+            plan = plan_job(group.job, Surroundings(now, group.breaker_open_until, kept, outages))
         except InvalidScheduleError as error:
-            _suspend_job(session, job, error, now)
-    queued = 0
+            for job_id in group.ids:
+                _suspend_job(session, job_id, error, now)
+        else:
+            plans.append((plan, group.ids))
+    queued: list[str] = []
     if plans:
-        queued_ids = insert_planned_runs(session, [run for plan in plans for run in plan.runs], now)
-        queued = len(queued_ids)
-        _advance_jobs(session, plans, set(queued_ids))
+        queued = insert_planned_runs(session, [(plan.runs, ids) for plan, ids in plans], now)
+        _advance_jobs(session, plans, set(queued))
     if queued:
         send_wake(session, Wake.CLAIM)
-    return FirePass(due=len(rows), queued=queued)
+    return FirePass(due=sum(len(group.ids) for group in groups), queued=len(queued))
 
 
 def get_earliest_next_run(session: Session) -> datetime | None:
@@ -70,95 +74,162 @@ def get_earliest_next_run(session: Session) -> datetime | None:
     return session.execute(select(func.min(Job.next_run)).where(Job.is_scheduled, Job.paused_at.is_(None))).scalar_one()
 
 
-def insert_planned_runs(session: Session, planned: Sequence[PlannedRun], now: datetime) -> list[str]:
-    """Insert the rows, save for occurrences that fired before; returns the job of each row that is queued."""
+def insert_planned_runs(
+    session: Session, planned: Sequence[tuple[Sequence[PlannedRun], Sequence[str]]], now: datetime
+) -> list[str]:
+    """Insert rows, each for several jobs by their ids, save for occurrences that fired before.
+
+    Returns the job of each row that is queued now.
+    """
+    rows = [(number, row) for number, (runs, _) in enumerate(planned) for row in runs]
+    members = [(job_id, number) for number, (_, ids) in enumerate(planned) for job_id in ids]
     inserted = session.execute(
         text("""
             INSERT INTO import_runs
                 (session_id, trigger, scheduled_for, status, cause, reason, occurrences, scheduled_until, moved_to,
                  start_by, queued_at, run_after, finished_at, owner_id, portal_id)
-            SELECT v.session_id, :trigger, v.scheduled_for, v.status, v.cause, v.reason, v.occurrences,
-                   v.scheduled_until, v.moved_to, v.start_by, :now, :now,
-                   CASE WHEN v.status <> 'queued' THEN CAST(:now AS timestamptz) END, s.user_id, s.portal_id
-            FROM unnest(
-                CAST(:sessions AS text[]), CAST(:instants AS timestamptz[]), CAST(:statuses AS text[]),
+            SELECT s.id, :trigger, r.scheduled_for, r.status, r.cause, r.reason, r.occurrences,
+                   r.scheduled_until, r.moved_to, r.start_by, :now, :now,
+                   CASE WHEN r.status <> 'queued' THEN CAST(:now AS timestamptz) END, s.user_id, s.portal_id
+            FROM unnest(CAST(:ids AS text[]), CAST(:plans AS int[])) WITH ORDINALITY AS m(id, plan, position)
+            JOIN import_sessions AS s ON s.id = m.id
+            JOIN unnest(
+                CAST(:row_plans AS int[]), CAST(:instants AS timestamptz[]), CAST(:statuses AS text[]),
                 CAST(:causes AS text[]), CAST(:reasons AS text[]), CAST(:counts AS int[]),
                 CAST(:untils AS timestamptz[]), CAST(:moves AS timestamptz[]), CAST(:start_bys AS timestamptz[])
-            ) WITH ORDINALITY AS v(session_id, scheduled_for, status, cause, reason, occurrences, scheduled_until,
-                                   moved_to, start_by, position)
-            JOIN import_sessions AS s ON s.id = v.session_id
-            ORDER BY v.position
+            ) WITH ORDINALITY AS r(plan, scheduled_for, status, cause, reason, occurrences, scheduled_until,
+                                   moved_to, start_by, position) ON r.plan = m.plan
+            ORDER BY m.position, r.position
             ON CONFLICT (session_id, scheduled_for) WHERE trigger = 'schedule' DO NOTHING
-            RETURNING session_id, status
+            RETURNING CASE WHEN status = 'queued' THEN session_id END
         """),
         {
             "trigger": RunTrigger.SCHEDULE.value,
             "now": now,
-            "sessions": [p.session_id for p in planned],
-            "instants": [p.scheduled_for for p in planned],
-            "statuses": [p.status.value for p in planned],
-            "causes": [p.cause.value if p.cause else None for p in planned],
-            "reasons": [p.reason for p in planned],
-            "counts": [p.occurrences for p in planned],
-            "untils": [p.scheduled_until for p in planned],
-            "moves": [p.moved_to for p in planned],
-            "start_bys": [p.start_by for p in planned],
+            "ids": [job_id for job_id, _ in members],
+            "plans": [number for _, number in members],
+            "row_plans": [number for number, _ in rows],
+            "instants": [row.scheduled_for for _, row in rows],
+            "statuses": [row.status.value for _, row in rows],
+            "causes": [row.cause.value if row.cause else None for _, row in rows],
+            "reasons": [row.reason for _, row in rows],
+            "counts": [row.occurrences for _, row in rows],
+            "untils": [row.scheduled_until for _, row in rows],
+            "moves": [row.moved_to for _, row in rows],
+            "start_bys": [row.start_by for _, row in rows],
         },
     )
-    return [session_id for session_id, status in inserted if status == RunStatus.QUEUED]
+    return [job_id for job_id in inserted.scalars() if job_id is not None]
+
+
+def _lock_due_jobs(session: Session, now: datetime, limit: int) -> list[DueAlike]:
+    """What is due, the most overdue first, grouped by all that a plan depends on."""
+    found = session.execute(
+        text("""
+            SELECT s.id, s.next_run, s.schedule_type, CAST(s.schedule_config AS text), s.time_zone, s.status,
+                   s.catch_up, s.overlap, s.misfire_grace_seconds, CAST(to_json(s.calendar_ids) AS text),
+                   s.on_holiday, CAST(to_json(s.moved_runs) AS text), p.breaker_open_until
+            FROM import_sessions AS s LEFT JOIN portals AS p ON p.id = s.portal_id
+            WHERE s.is_scheduled AND s.paused_at IS NULL AND s.next_run <= :now
+            ORDER BY s.next_run
+            LIMIT :limit
+            FOR NO KEY UPDATE OF s SKIP LOCKED
+        """),
+        {"now": now, "limit": limit},
+    )
+    ids_by_state: dict[tuple[Any, ...], list[str]] = {}
+    for row in found:
+        ids_by_state.setdefault(row[1:], []).append(row[0])
+    return [_group(ids, *state) for state, ids in ids_by_state.items()]
+
+
+def _group(
+    ids: list[str],
+    next_run: datetime,
+    schedule_type: str | None,
+    schedule_config: str | None,
+    time_zone: str,
+    status: str,
+    catch_up: str,
+    overlap: str,
+    misfire_grace_seconds: int | None,
+    calendar_ids: str,
+    on_holiday: str,
+    moved_runs: str,
+    breaker_open_until: datetime | None,
+) -> DueAlike:
+    job = DueJob(
+        next_run=next_run,
+        schedule_type=schedule_type,
+        schedule_config=json.loads(schedule_config or "null"),
+        time_zone=time_zone,
+        status=status,
+        catch_up=catch_up,
+        overlap=overlap,
+        misfire_grace_seconds=misfire_grace_seconds,
+        calendar_ids=json.loads(calendar_ids),
+        on_holiday=on_holiday,
+        moved_runs=[datetime.fromisoformat(at) for at in json.loads(moved_runs)],
+    )
+    return DueAlike(job, breaker_open_until, ids)
 
 
 def _look_around(
-    session: Session, jobs: Sequence[Job], now: datetime
+    session: Session, jobs: Sequence[DueJob], now: datetime
 ) -> tuple[dict[int, Calendar], Sequence[tuple[datetime, datetime]]]:
     """The calendars that the jobs keep, and the outages since the first of them was due."""
     calendars = load_calendars(session, {calendar_id for job in jobs for calendar_id in job.calendar_ids})
-    earliest = min((job.next_run for job in jobs if job.next_run is not None), default=now)
+    earliest = min((job.next_run for job in jobs), default=now)
     return calendars, list_outages(session, earliest, now) if earliest <= now - LATE else ()
 
 
-def _calendars_of(job: Job, calendars: dict[int, Calendar]) -> tuple[Calendar, ...]:
+def _calendars_of(job: DueJob, calendars: dict[int, Calendar]) -> tuple[Calendar, ...]:
     unknown = [calendar_id for calendar_id in job.calendar_ids if calendar_id not in calendars]
     if unknown:
         raise InvalidScheduleError(f"there is no calendar {unknown[0]} any more")
     return tuple(calendars[calendar_id] for calendar_id in job.calendar_ids)
 
 
-def _advance_jobs(session: Session, plans: Sequence[JobPlan], queued_ids: set[str]) -> None:
+def _advance_jobs(session: Session, plans: Sequence[tuple[JobPlan, Sequence[str]]], queued_ids: set[str]) -> None:
+    members = [(job_id, number) for number, (_, ids) in enumerate(plans) for job_id in ids]
     session.execute(
         text("""
             UPDATE import_sessions AS s
-            SET next_run = v.next_run,
-                last_scheduled_run = greatest(s.last_scheduled_run, v.fired),
-                moved_runs = CAST(v.moved_runs AS timestamptz[]),
-                status = CASE WHEN v.queued AND s.status <> 'running' THEN 'queued' ELSE s.status END
-            FROM unnest(
-                CAST(:ids AS text[]), CAST(:next_runs AS timestamptz[]), CAST(:fired AS timestamptz[]),
-                CAST(:moved_runs AS text[]), CAST(:queued AS boolean[])
-            ) AS v(id, next_run, fired, moved_runs, queued)
-            WHERE s.id = v.id
+            SET next_run = p.next_run,
+                last_scheduled_run = greatest(s.last_scheduled_run, p.fired),
+                moved_runs = CAST(p.moved_runs AS timestamptz[]),
+                status = CASE WHEN m.queued AND s.status <> 'running' THEN 'queued' ELSE s.status END
+            FROM unnest(CAST(:ids AS text[]), CAST(:plans AS int[]), CAST(:queued AS boolean[])) AS m(id, plan, queued)
+            JOIN unnest(
+                CAST(:plan_numbers AS int[]), CAST(:next_runs AS timestamptz[]), CAST(:fired AS timestamptz[]),
+                CAST(:moved_runs AS text[])
+            ) AS p(plan, next_run, fired, moved_runs) ON p.plan = m.plan
+            WHERE s.id = m.id
         """),
         {
-            "ids": [p.session_id for p in plans],
-            "next_runs": [p.next_run for p in plans],
-            "fired": [p.last_fired for p in plans],
+            "ids": [job_id for job_id, _ in members],
+            "plans": [number for _, number in members],
+            "queued": [job_id in queued_ids for job_id, _ in members],
+            "plan_numbers": list(range(len(plans))),
+            "next_runs": [plan.next_run for plan, _ in plans],
+            "fired": [plan.last_fired for plan, _ in plans],
             # As text: an array of arrays would have to be as long in every row.
-            "moved_runs": ["{" + ",".join(at.isoformat() for at in p.moved_runs) + "}" for p in plans],
-            "queued": [p.session_id in queued_ids for p in plans],
+            "moved_runs": ["{" + ",".join(at.isoformat() for at in plan.moved_runs) + "}" for plan, _ in plans],
         },
     )
 
 
-def _suspend_job(session: Session, job: Job, error: InvalidScheduleError, now: datetime) -> None:
+def _suspend_job(session: Session, job_id: str, error: InvalidScheduleError, now: datetime) -> None:
     """A schedule that can no longer be read must not stop the others: its job is paused, and says why."""
-    logger.error("job %s: its schedule cannot be read and was paused: %s", job.id, error)
+    logger.error("job %s: its schedule cannot be read and was paused: %s", job_id, error)
     reason = f"the schedule was paused because it cannot be read: {error}"
+    job = session.get_one(Job, job_id, populate_existing=True)
     assert job.next_run is not None
     try:
         given_up = plan_giving_up(job, now, Cause.UNREADABLE, reason)  # the rule is sound, a calendar is not
     except InvalidScheduleError:
-        given_up = [PlannedRun(job.id, job.next_run, RunStatus.SKIPPED, Cause.UNREADABLE, reason)]
-    insert_planned_runs(session, given_up, now)
+        given_up = [PlannedRun(job.next_run, RunStatus.SKIPPED, Cause.UNREADABLE, reason)]
+    insert_planned_runs(session, [(given_up, [job.id])], now)
     job.paused_at = now
     end_period(session, job.id, now)
     record_audit(session, None, reason, f"job {job.id}")

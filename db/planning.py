@@ -2,12 +2,14 @@
 
 Pure: rows of the tables go in, rows to be stored come out. Every occurrence leaves exactly one row: it is
 queued, missed or skipped. The newest 100 leave one each; what is older shares one row that counts them.
+A plan does not name its job: jobs that are due alike share one.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from db.models import CatchUp, Cause, Job, JobStatus, OnHoliday, Overlap, RunStatus
 from recurrence import (
@@ -28,10 +30,26 @@ ON_TIME = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
+class DueJob:
+    """What a plan depends on, of a due job's row. A `Job` has the same attributes."""
+
+    next_run: datetime
+    schedule_type: str | None
+    schedule_config: dict[str, Any] | None
+    time_zone: str
+    status: str
+    catch_up: str
+    overlap: str
+    misfire_grace_seconds: int | None
+    calendar_ids: Sequence[int]
+    on_holiday: str
+    moved_runs: Sequence[datetime]
+
+
+@dataclass(frozen=True)
 class PlannedRun:
     """A row of `import_runs` to be inserted for one occurrence, or for `occurrences` up to `scheduled_until`."""
 
-    session_id: str
     scheduled_for: datetime
     status: RunStatus
     cause: Cause | None = None
@@ -46,7 +64,6 @@ class PlannedRun:
 class JobPlan:
     """What one pass does for one due job: its rows, the last occurrence they cover, and what is due next."""
 
-    session_id: str
     runs: Sequence[PlannedRun]
     last_fired: datetime
     next_run: datetime | None
@@ -73,7 +90,7 @@ class Due:
     older_until: datetime | None = None
 
 
-def plan_job(job: Job, here: Surroundings) -> JobPlan:
+def plan_job(job: Job | DueJob, here: Surroundings) -> JobPlan:
     """The rows for a due job's occurrences up to now, and its next occurrence after them.
 
     Raises recurrence.InvalidScheduleError when the job's schedule cannot be read.
@@ -91,24 +108,22 @@ def plan_job(job: Job, here: Surroundings) -> JobPlan:
             rows.append(_plan_wanted(job, at, here))
         else:
             cause, reason = _cause_of_missing(job, at, here)
-            rows.append(PlannedRun(job.id, at, RunStatus.MISSED, cause, reason))
+            rows.append(PlannedRun(at, RunStatus.MISSED, cause, reason))
     rows = sorted([*rows, *days_off], key=lambda row: row.scheduled_for)
-    return JobPlan(job.id, rows, due.newest[-1], _earliest(due.following, moved_runs), moved_runs)
+    return JobPlan(rows, due.newest[-1], _earliest(due.following, moved_runs), moved_runs)
 
 
-def plan_giving_up(job: Job, now: datetime, cause: Cause, reason: str) -> list[PlannedRun]:
+def plan_giving_up(job: Job | DueJob, now: datetime, cause: Cause, reason: str) -> list[PlannedRun]:
     """Rows for occurrences that are due and that nobody will fire any more, because the schedule ends or changes."""
     if job.next_run is None or job.next_run > now:
         return []
     rule = rule_of(job)
     due = find_due(rule, job.next_run, now)
     singles = sorted({*due.newest, *_list_due_moves(job, rule, due, now)})
-    return _collapse(job, due, (cause, reason)) + [
-        PlannedRun(job.id, at, RunStatus.MISSED, cause, reason) for at in singles
-    ]
+    return _collapse(job, due, (cause, reason)) + [PlannedRun(at, RunStatus.MISSED, cause, reason) for at in singles]
 
 
-def rule_of(job: Job) -> Rule:
+def rule_of(job: Job | DueJob) -> Rule:
     """The job's schedule. Raises recurrence.InvalidScheduleError."""
     return parse_rule(job.schedule_type or "", job.schedule_config or {}, job.time_zone)
 
@@ -129,20 +144,18 @@ def find_due(rule: Rule, first: datetime, now: datetime) -> Due:
     return Due(tuple(newest), next_occurrence(rule, now), older, before_newest)
 
 
-def _collapse(job: Job, due: Due, why: tuple[Cause, str]) -> list[PlannedRun]:
+def _collapse(job: Job | DueJob, due: Due, why: tuple[Cause, str]) -> list[PlannedRun]:
     if not due.older:
         return []
     assert job.next_run is not None
-    return [
-        PlannedRun(job.id, job.next_run, RunStatus.MISSED, *why, occurrences=due.older, scheduled_until=due.older_until)
-    ]
+    return [PlannedRun(job.next_run, RunStatus.MISSED, *why, occurrences=due.older, scheduled_until=due.older_until)]
 
 
-def _list_due_moves(job: Job, rule: Rule, due: Due, now: datetime) -> list[datetime]:
+def _list_due_moves(job: Job | DueJob, rule: Rule, due: Due, now: datetime) -> list[datetime]:
     return [at for at in job.moved_runs if at <= now and not _is_counted(job, rule, due, at)]
 
 
-def _is_counted(job: Job, rule: Rule, due: Due, at: datetime) -> bool:
+def _is_counted(job: Job | DueJob, rule: Rule, due: Due, at: datetime) -> bool:
     """Whether the row that counts the older occurrences accounts for this one, so that no other row may."""
     if due.older_until is None or at > due.older_until:
         return False
@@ -150,7 +163,7 @@ def _is_counted(job: Job, rule: Rule, due: Due, at: datetime) -> bool:
 
 
 def _set_days_off_aside(
-    job: Job, due: Collection[datetime], here: Surroundings
+    job: Job | DueJob, due: Collection[datetime], here: Surroundings
 ) -> tuple[list[datetime], list[PlannedRun], list[datetime]]:
     """Of what is due: what falls on ordinary days, rows for days off, and what was moved and is due later."""
     if not here.calendars and not job.moved_runs:
@@ -165,13 +178,13 @@ def _set_days_off_aside(
             continue
         moved_to = next_working_time(here.calendars, at, job.time_zone) if job.on_holiday == OnHoliday.MOVE else None
         reason = f"holiday: {name}" + (WILL_MOVE if moved_to else "")
-        rows.append(PlannedRun(job.id, at, RunStatus.SKIPPED, Cause.HOLIDAY, reason, moved_to=moved_to))
+        rows.append(PlannedRun(at, RunStatus.SKIPPED, Cause.HOLIDAY, reason, moved_to=moved_to))
         if moved_to is not None:
             (ordinary if moved_to <= here.now else later).add(moved_to)
     return sorted(ordinary), rows, sorted(later)
 
 
-def _choose_wanted(job: Job, due: Sequence[datetime], now: datetime) -> set[datetime]:
+def _choose_wanted(job: Job | DueJob, due: Sequence[datetime], now: datetime) -> set[datetime]:
     """The occurrences that still run, by the job's catch-up and start window."""
     grace = _start_window(job)
     in_time = [at for at in due if grace is None or now - at <= grace]
@@ -183,19 +196,19 @@ def _choose_wanted(job: Job, due: Sequence[datetime], now: datetime) -> set[date
     return newest
 
 
-def _plan_wanted(job: Job, at: datetime, here: Surroundings) -> PlannedRun:
+def _plan_wanted(job: Job | DueJob, at: datetime, here: Surroundings) -> PlannedRun:
     if here.breaker_open_until is not None and here.breaker_open_until > here.now:
         until = f"{here.breaker_open_until:%d %b %H:%M} UTC"
         reason = f"the portal is left alone until {until} after refused sign-ins"
-        return PlannedRun(job.id, at, RunStatus.SKIPPED, Cause.BREAKER, reason)
+        return PlannedRun(at, RunStatus.SKIPPED, Cause.BREAKER, reason)
     if job.status in (JobStatus.QUEUED, JobStatus.RUNNING) and job.overlap == Overlap.SKIP:
         reason = f"the previous run was still {job.status}"
-        return PlannedRun(job.id, at, RunStatus.SKIPPED, Cause.OVERLAP, reason)
+        return PlannedRun(at, RunStatus.SKIPPED, Cause.OVERLAP, reason)
     grace = _start_window(job)
-    return PlannedRun(job.id, at, RunStatus.QUEUED, start_by=at + grace if grace is not None else None)
+    return PlannedRun(at, RunStatus.QUEUED, start_by=at + grace if grace is not None else None)
 
 
-def _cause_of_missing(job: Job, at: datetime, here: Surroundings) -> tuple[Cause, str]:
+def _cause_of_missing(job: Job | DueJob, at: datetime, here: Surroundings) -> tuple[Cause, str]:
     for began, ended in here.outages:
         if began <= at <= ended:
             return Cause.OUTAGE, f"no scheduler was running from {began:%d %b %H:%M} to {ended:%d %b %H:%M} UTC"
@@ -205,7 +218,7 @@ def _cause_of_missing(job: Job, at: datetime, here: Surroundings) -> tuple[Cause
     return Cause.LATE, "no scheduler came to it before it was too late"
 
 
-def _start_window(job: Job) -> timedelta | None:
+def _start_window(job: Job | DueJob) -> timedelta | None:
     return None if job.misfire_grace_seconds is None else timedelta(seconds=job.misfire_grace_seconds)
 
 

@@ -184,5 +184,5 @@ def _end(session: Session, job: Job, now: datetime, reason: str) -> None:
     except InvalidScheduleError:
         rows = []
     if rows:
-        insert_planned_runs(session, rows, now)
+        insert_planned_runs(session, [(rows, [job.id])], now)
     end_period(session, job.id, now)

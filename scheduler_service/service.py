@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.aiming import aim_anew
 from db.claims import claim_runs, expire_runs, recover_runs
 from db.engine import transaction
-from db.firing import BATCH_SIZE, fire_due_jobs, get_earliest_next_run
+from db.firing import get_earliest_next_run
 from db.instances import get_last_zone_rules, record_fire_pass, record_seen, record_stopped, register_instance
 from db.outages import note_outage
 from db.sign_in_throttle import purge_sign_in_attempts
@@ -26,6 +26,7 @@ from db.wake import Wake
 from portal_import.engine.storage import StorageError, remove_unfinished
 from recurrence import zone_rules_version
 from scheduler_service.clock import Clock, Step
+from scheduler_service.firing import fire_backlog
 from scheduler_service.history import HistoryPurge, count_for_a_turn
 from scheduler_service.listener import WakeListener
 from scheduler_service.outages import describe_outage
@@ -117,24 +118,17 @@ class SchedulerService:
 
     def fire(self) -> None:
         """Fire everything that is due, then aim at the earliest schedule to come."""
-        due = queued = 0
-        is_finished = False
         with transaction(self._engine) as session:
             note_outage(session, _now())
-        while not is_finished:
-            with transaction(self._engine) as session:
-                done = fire_due_jobs(session, _now())
-            due += done.due
-            queued += done.queued
-            is_finished = done.due < BATCH_SIZE or self._draining.is_set()
+        done = fire_backlog(self._engine, self._draining)
         with transaction(self._engine) as session:
             record_fire_pass(session, self._instance_id, _now())
             earliest = get_earliest_next_run(session)
-        if queued:
+        if done.queued:
             self._claim_step.wake()
         if earliest is not None and earliest < _now() + timedelta(seconds=FIRE_POLL_SECONDS):
             # What is due and was not fired is locked: another scheduler fires it, or somebody edits it.
-            soonest = _now() if due else _now() + LOCKED_JOB_PAUSE
+            soonest = _now() if done.due else _now() + LOCKED_JOB_PAUSE
             self._clock.run_at(self._fire_step, max(earliest, soonest))
 
     def claim(self) -> None:

@@ -1,0 +1,44 @@
+"""Fire all that is due. A backlog takes two lanes: while the database writes one batch, the next one is planned.
+
+Lanes do not know of each other. Like two schedulers, each leaves alone what the other has locked.
+"""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+
+from db.engine import transaction
+from db.firing import BATCH_SIZE, FirePass, fire_due_jobs
+
+LANES = 2
+
+
+def fire_backlog(engine: Engine, is_stopping: threading.Event) -> FirePass:
+    """Fire batch after batch until nothing is due that is not locked. Raises what a batch raises."""
+    first = _fire_batch(engine)
+    if first.due < BATCH_SIZE or is_stopping.is_set():
+        return first
+    with ThreadPoolExecutor(LANES, thread_name_prefix="fire") as lanes:
+        waiting = [lanes.submit(_fire_lane, engine, is_stopping) for _ in range(LANES)]
+        return _add([first, *(lane.result() for lane in waiting)])
+
+
+def _fire_lane(engine: Engine, is_stopping: threading.Event) -> FirePass:
+    done: list[FirePass] = []
+    while not is_stopping.is_set():
+        done.append(_fire_batch(engine))
+        if done[-1].due < BATCH_SIZE:
+            break
+    return _add(done)
+
+
+def _fire_batch(engine: Engine) -> FirePass:
+    with transaction(engine) as session:
+        return fire_due_jobs(session, datetime.now(UTC))
+
+
+def _add(passes: Sequence[FirePass]) -> FirePass:
+    return FirePass(due=sum(p.due for p in passes), queued=sum(p.queued for p in passes))
