@@ -10,6 +10,7 @@ from api import (
     authentication,
     bulk_jobs,
     calendars,
+    evidence,
     files,
     health,
     jobs,
@@ -67,6 +68,7 @@ def build_api(engine: Engine | None = None, settings: Settings | None = None) ->
         schedules,
         schedule_impact,
         calendars,
+        evidence,
         health,
     ):
         api.include_router(module.router)

@@ -5,42 +5,33 @@ agree unless something was lost or doubled, which should never happen and is sho
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from db.errors import PunctualError
 from db.jobs import get_job
-from db.models import Cause, History, Job, Run, RunStatus, RunTrigger, SchedulePeriod
+from db.ledger_book import (
+    MAX_EXPECTED,
+    TICK,
+    Account,
+    Book,
+    FoundRows,
+    InvalidPeriodError,
+    LedgerRow,
+    covers,
+    list_expected,
+)
+from db.models import Cause, History, Job, Run, RunTrigger, SchedulePeriod
 from db.outages import list_outages
 from db.retention import get_kept_since
 from db.schedule_periods import list_periods
 from db.viewers import Viewer
-from recurrence import InvalidScheduleError, count_occurrences, next_occurrence, parse_rule
+from recurrence import InvalidScheduleError
 
-MAX_EXPECTED = 100_000
 MAX_SHOWN = 20
-TICK = timedelta(microseconds=1)
-
-
-class InvalidPeriodError(PunctualError):
-    """The ledger cannot be drawn up for this period."""
-
-
-class Account(StrEnum):
-    """What became of an expected occurrence."""
-
-    RAN = "ran"
-    LIVE = "live"
-    STOPPED = "stopped"
-    MISSED = "missed"
-    SKIPPED = "skipped"
-    DUE = "due"
 
 
 @dataclass(frozen=True)
@@ -98,32 +89,6 @@ class Ledger:
         return sum(group.count for group in self.groups if group.account == account)
 
 
-class _Row(NamedTuple):
-    id: int
-    scheduled_for: datetime
-    scheduled_until: datetime | None
-    status: str
-    cause: str | None
-    started_at: datetime | None
-
-
-@dataclass
-class _Found:
-    """The rows of the period: those of one occurrence by its instant, those of several, and moves into it."""
-
-    single: dict[datetime, _Row] = field(default_factory=dict[datetime, _Row])
-    spans: list[_Row] = field(default_factory=list[_Row])
-    moved_to: set[datetime] = field(default_factory=set[datetime])
-
-    def row_at(self, at: datetime) -> _Row | None:
-        if at in self.single:
-            return self.single[at]
-        return next(
-            (r for r in self.spans if r.scheduled_until is not None and r.scheduled_for <= at <= r.scheduled_until),
-            None,
-        )
-
-
 def draw_up_ledger(
     session: Session, viewer: Viewer, job_id: str, *, starts_at: datetime, ends_at: datetime, now: datetime
 ) -> Ledger:
@@ -140,18 +105,18 @@ def draw_up_ledger(
     # Read after the rows: what is purged meanwhile is then not expected, instead of missing.
     kept_since = get_kept_since(session, History.RUNS)
     since = starts_at if kept_since is None else max(starts_at, kept_since)
-    book = _Book(job, found)
+    book = Book(job, found)
     is_readable = True
     for period in periods:
         try:
-            expected = _expected(period, since, until, limit=MAX_EXPECTED - len(book.seen))
+            expected = list_expected(period, since, until, limit=MAX_EXPECTED - len(book.seen))
         except InvalidScheduleError:
             is_readable = False
             continue
         for at in expected:
             book.account_for(at)
     for at in sorted(found.moved_to):
-        if at >= since and at not in book.seen and any(_covers(period, at) for period in periods):
+        if at >= since and at not in book.seen and any(covers(period, at) for period in periods):
             book.account_for(at)
     known_since = _known_since(session, job)
     unexpected = [
@@ -174,67 +139,14 @@ def draw_up_ledger(
     )
 
 
-class _Book:
-    """Expected occurrences, one after another, against what was found."""
-
-    def __init__(self, job: Job, found: _Found) -> None:
-        self._job = job
-        self._found = found
-        self.seen: set[datetime] = set()
-        self.lost: list[datetime] = []
-        self.accounts: dict[tuple[Account, Cause | None], list[datetime]] = {}
-
-    def account_for(self, at: datetime) -> None:
-        if at in self.seen:
-            return
-        self.seen.add(at)
-        row = self._found.row_at(at)
-        if row is not None:
-            key = _account_of(row)
-        elif self._is_still_to_fire(at):
-            key = (Account.DUE, None)
-        else:
-            self.lost.append(at)
-            return
-        self.accounts.setdefault(key, []).append(at)
-
-    def _is_still_to_fire(self, at: datetime) -> bool:
-        job = self._job
-        return job.is_scheduled and job.paused_at is None and job.next_run is not None and job.next_run <= at
-
-
-def _expected(period: SchedulePeriod, since: datetime, until: datetime, *, limit: int) -> Iterator[datetime]:
-    """What the period's rule says, strictly after its start and up to its end.
-
-    Raises InvalidScheduleError, and InvalidPeriodError when it says more than `limit`.
-    """
-    rule = parse_rule(period.schedule_type, period.schedule_config, period.time_zone)
-    after = period.starts_at if since <= period.starts_at else since - TICK
-    last = min(until, period.ends_at) if period.ends_at is not None else until
-    count = count_occurrences(rule, after, last) if last > after else 0
-    if count > limit:
-        found = f"{count + MAX_EXPECTED - limit:,}"
-        raise InvalidPeriodError(
-            f"{found} occurrences are expected in this period; choose one of at most {MAX_EXPECTED:,}"
-        )
-
-    def walk() -> Iterator[datetime]:
-        at = next_occurrence(rule, after)
-        while at is not None and at <= last:
-            yield at
-            at = next_occurrence(rule, at)
-
-    return walk()
-
-
-def _find_rows(session: Session, job: Job, since: datetime, until: datetime) -> _Found:
+def _find_rows(session: Session, job: Job, since: datetime, until: datetime) -> FoundRows:
     mine = (Run.session_id == job.id, Run.trigger == RunTrigger.SCHEDULE)
-    found = _Found()
+    found = FoundRows()
     within = Run.scheduled_for.between(since, until)
     reaches_in = (Run.scheduled_for < since) & (Run.scheduled_until >= since)
     columns = (Run.id, Run.scheduled_for, Run.scheduled_until, Run.status, Run.cause, Run.started_at)
     for values in session.execute(select(*columns).where(*mine, or_(within, reaches_in)).order_by(Run.scheduled_for)):
-        row = _Row(*values)
+        row = LedgerRow(*values)
         if row.scheduled_until is not None:
             found.spans.append(row)
         else:
@@ -244,22 +156,7 @@ def _find_rows(session: Session, job: Job, since: datetime, until: datetime) -> 
     return found
 
 
-def _account_of(row: _Row) -> tuple[Account, Cause | None]:
-    cause = Cause(row.cause) if row.cause else None
-    match row.status:
-        case RunStatus.MISSED:
-            return Account.MISSED, cause
-        case RunStatus.SKIPPED:
-            return Account.SKIPPED, cause
-        case RunStatus.QUEUED | RunStatus.RUNNING:
-            return Account.LIVE, None
-        case RunStatus.STOPPED if row.started_at is None:
-            return Account.STOPPED, None
-        case _:
-            return Account.RAN, None
-
-
-def _group(book: _Book, outages: Sequence[tuple[datetime, datetime]]) -> list[LedgerGroup]:
+def _group(book: Book, outages: Sequence[tuple[datetime, datetime]]) -> list[LedgerGroup]:
     """The accounts in the order of `Account`, the largest cause first."""
     order = list(Account)
     groups: list[LedgerGroup] = []
@@ -269,10 +166,6 @@ def _group(book: _Book, outages: Sequence[tuple[datetime, datetime]]) -> list[Le
             during.update(span for at in instants for span in outages if span[0] <= at <= span[1])
         groups.append(LedgerGroup(account, cause, len(instants), instants[0], instants[-1], sorted(during)))
     return sorted(groups, key=lambda group: (order.index(group.account), -group.count))
-
-
-def _covers(period: SchedulePeriod, at: datetime) -> bool:
-    return period.starts_at < at and (period.ends_at is None or at <= period.ends_at)
 
 
 def _known_since(session: Session, job: Job) -> datetime | None:

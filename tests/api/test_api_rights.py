@@ -50,6 +50,7 @@ WITHOUT_OWNER = [
     ("POST", "/schedules/preview"),
     ("GET", "/calendars"),
     ("GET", "/calendars/countries"),
+    ("GET", "/evidence"),
     ("GET", "/metrics"),
 ]
 SIGNED_IN = READS + WRITES + CALENDAR_READS + CALENDAR_WRITES + NEW_CALENDARS + WITHOUT_OWNER
