@@ -26,7 +26,7 @@ chaos: setup-dev  ## run the fault tests at full size: a minute of kills, 2,000 
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: setup-dev  ## measure against the schedulers that people know
-	@$(BIN)/python -m bench.recurrence $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 check: setup-dev  ## lint, format, types and layers
 	@$(BIN)/ruff check .
