@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import fsspec
+from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 UNFINISHED_FOLDER = ".unfinished"
@@ -93,6 +94,12 @@ def remove_unfinished(storage_url: str, *, older_than_seconds: float) -> int:
             fs.rm_file(path)
             removed += 1
     return removed
+
+
+def load_storage_class(storage_url: str) -> None:
+    """Load the code for this kind of storage, and open nothing. What cannot be loaded is said when it is used."""
+    with contextlib.suppress(ImportError, ValueError):
+        fsspec.get_filesystem_class(split_protocol(storage_url)[0] or "file")
 
 
 class _TemporaryFile:

@@ -1,50 +1,28 @@
 """Whole runs against the demo portal: the real service, the real child, the real database."""
 
 import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import psutil
 import psycopg2
 import pytest
-import uvicorn
-from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy import Engine, func, select, text
 
 from db.accounts import NewAccount
-from db.encryption import SecretBox
 from db.engine import transaction
-from db.jobs import JobDraft, create_job, get_job
+from db.jobs import get_job
 from db.models import Account, Bill, Job, Portal, Result, ResultStatus, Role, Run, RunStatus, RunTrigger
-from db.retries import RetryPolicy
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
-from demo.accounts import ACCOUNTS_CSV
-from demo.app import build_app
-from portal_import.accounts_csv import read_accounts_csv
+from tests.demo_portal import DemoPortal, make_demo_job, read_demo_accounts, serve_demo_portal
 from tests.factories import make_viewer
 from tests.scheduler_process import DATABASE_PASSWORD, SECRET_KEY, SchedulerProcess, start_scheduler
 from tests.waiting import wait_until
 
 RUN_SECONDS = 90
-
-
-@dataclass(frozen=True)
-class DemoPortal:
-    url: str
-    host: str
-
-    def list_sign_ins(self) -> Counter[str]:
-        """How often each account was signed in to, or was tried."""
-        requests = httpx.get(f"{self.url}/_demo/requests").json()
-        return Counter(r["username"] for r in requests if r["method"] == "POST" and r["path"] == "/login")
-
-    def list_bills(self, username: str) -> set[str]:
-        return {b["number"] for b in httpx.get(f"{self.url}/_demo/bills", params={"username": username}).json()}
 
 
 @pytest.fixture
@@ -54,15 +32,8 @@ def latency_ms() -> int:
 
 @pytest.fixture
 def portal(latency_ms: int) -> Iterator[DemoPortal]:
-    config = uvicorn.Config(build_app(inspect=True, latency_ms=latency_ms), port=0, log_level="warning", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: server.started and server.servers, 20, "the demo portal")
-    host = f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    yield DemoPortal(f"http://{host}", host)
-    server.force_exit = server.should_exit = True
-    thread.join(20)
+    with serve_demo_portal(latency_ms) as portal:
+        yield portal
 
 
 @pytest.fixture
@@ -84,25 +55,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def read_demo_accounts() -> list[NewAccount]:
-    rows = read_accounts_csv(ACCOUNTS_CSV.read_bytes()).rows
-    return [NewAccount(r.row_number, r.username, r.password, r.extra) for r in rows]
-
-
 def add_job(engine: Engine, viewer: Viewer, portal: DemoPortal, accounts: Sequence[NewAccount]) -> str:
-    draft = JobDraft(
-        name="Demo",
-        login_url=f"{portal.url}/login",
-        billing_url=f"{portal.url}/billing",
-        portal_host=portal.host,
-        schedule=None,
-        accounts=accounts,
-        retries=RetryPolicy(retry_delay_seconds=0),
-    )
     with transaction(engine) as session:
-        job = create_job(session, viewer, draft, SecretBox((SECRET_KEY,)), authorised=True, now=now())
-        session.execute(update(Portal).values(min_seconds_between_requests=0))  # the spacing has tests of its own
-        return job.id
+        return make_demo_job(session, viewer, portal, accounts)
 
 
 def run_now(engine: Engine, viewer: Viewer, job_id: str) -> int:
