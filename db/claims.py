@@ -1,37 +1,25 @@
-"""Claim, renew, finish, requeue, recover: who works on a run, fenced by its lease token.
+"""Renew, finish, requeue, recover: who works on a run that was claimed, fenced by its lease token.
 
 Whoever waits for locks takes the job's first, then its runs', so nobody waits in a circle; those that
 take several jobs at once skip what is locked and never wait. A job's status changes in the transaction
 that changes its run: it is `running` exactly while one of its runs is.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
-from db.attempts import begin_attempts, end_attempt
+from db.attempts import end_attempt
+from db.claiming import Claim
 from db.jobs import settle_job_status
-from db.models import Cause, Job, JobStatus, LogLevel, Portal, Run, RunStatus, RunTrigger
-from db.retries import has_queued_run, is_waiting_retry, overall_outcome, plan_retry, retry_delay, supersede_retries
+from db.models import Job, JobStatus, LogLevel, Run, RunStatus, RunTrigger
+from db.retries import has_queued_run, overall_outcome, plan_retry, retry_delay, supersede_retries
 from db.run_log import record_log_line
 from db.wake import Wake, send_wake
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A run that this worker holds until its lease ends."""
-
-    run_id: int
-    session_id: str
-    lease_token: UUID
-    attempt: int
-    timeout_seconds: int
-    scheduled_for: datetime | None
 
 
 @dataclass(frozen=True)
@@ -41,110 +29,6 @@ class RenewedLease:
     run_id: int
     lease_token: UUID
     is_stop_requested: bool
-
-
-def claim_runs(session: Session, now: datetime, *, worker: str, slots: int, lease: timedelta) -> list[Claim]:
-    """Take up to `slots` queued runs, people's before schedules', the oldest of each job first.
-
-    A portal that is as busy as it may be gets no further scheduled run: it would only wait in a slot that
-    another portal could use. What a person asked for starts all the same and shares the portal's places.
-    """
-    busy = _count_running_by_portal(session)
-    full: set[int] = set()
-    claims: list[Claim] = []
-    for is_scheduled in (False, True):
-        is_exhausted = False
-        while len(claims) < slots and not is_exhausted:
-            wanted = slots - len(claims)
-            rows = session.execute(_claimable(now, is_scheduled, full).limit(wanted)).all()
-            for run, job, max_concurrent_accounts in rows:
-                if job.portal_id is not None:
-                    if is_scheduled and busy[job.portal_id] >= max_concurrent_accounts:
-                        full.add(job.portal_id)
-                        continue
-                    busy[job.portal_id] += 1
-                claims.append(_take(run, job, now, worker, lease))
-            session.flush()
-            is_exhausted = len(rows) < wanted
-    begin_attempts(session, [(c.run_id, c.attempt, c.lease_token) for c in claims], worker=worker, now=now)
-    return claims
-
-
-def _claimable(now: datetime, is_scheduled: bool, full_portals: set[int]) -> Select[Run, Job, int]:
-    """Runs to claim, oldest first: in the order of an index, so that a long queue is read only as far as needed."""
-    other = aliased(Run)
-    first_of_job = (
-        select(func.min(other.id))
-        .where(other.session_id == Run.session_id, other.status == RunStatus.QUEUED, other.run_after <= now)
-        .scalar_subquery()
-    )
-    query = (
-        select(Run, Job, Portal.max_concurrent_accounts)
-        .join(Job, Job.id == Run.session_id)
-        .outerjoin(Portal, Portal.id == Job.portal_id)
-        .where(Run.status == RunStatus.QUEUED, Run.run_after <= now, Job.status != JobStatus.RUNNING)
-        .where(or_(Run.start_by.is_(None), Run.start_by >= now, Run.started_at.is_not(None)))
-        .where((Run.trigger == RunTrigger.SCHEDULE) == is_scheduled, Run.id == first_of_job)
-        .order_by(Run.run_after, Run.id)
-        .with_for_update(of=(Run, Job), skip_locked=True, key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    if full_portals:
-        query = query.where(func.coalesce(Job.portal_id, 0).not_in(full_portals))
-    return query
-
-
-def _count_running_by_portal(session: Session) -> Counter[int]:
-    rows = session.execute(
-        select(Job.portal_id, func.count())
-        .join(Run, Run.session_id == Job.id)
-        .where(Run.status == RunStatus.RUNNING, Job.portal_id.is_not(None))
-        .group_by(Job.portal_id)
-    )
-    return Counter({portal_id: count for portal_id, count in rows if portal_id is not None})
-
-
-def _take(run: Run, job: Job, now: datetime, worker: str, lease: timedelta) -> Claim:
-    token = uuid4()
-    run.status = RunStatus.RUNNING
-    run.worker = worker
-    run.lease_token = token
-    run.lease_until = now + lease
-    run.started_at = run.started_at or now
-    job.status = JobStatus.RUNNING
-    job.last_run_id = run.id
-    job.last_run_at = run.started_at
-    return Claim(run.id, job.id, token, run.attempt, job.timeout_seconds, run.scheduled_for)
-
-
-def expire_runs(session: Session, now: datetime, *, limit: int = 1000) -> int:
-    """Count queued occurrences as missed whose start window has passed; returns how many."""
-    rows = session.execute(
-        select(Job, Run)
-        .join(Run, Run.session_id == Job.id)
-        .where(Run.status == RunStatus.QUEUED, Run.start_by < now, Run.started_at.is_(None))
-        .order_by(Run.id)
-        .limit(limit)
-        .with_for_update(of=(Job, Run), skip_locked=True, key_share=True)
-        .execution_options(populate_existing=True)
-    ).all()
-    for _, run in rows:
-        run.status = RunStatus.MISSED
-        run.cause = Cause.LATE
-        run.reason = "waited for a free slot until its start window had passed"
-        run.finished_at = now
-    session.flush()
-    waiting = {job.id: job for job, _ in rows if job.status == JobStatus.QUEUED}
-    mine = (Run.session_id.in_(waiting), Run.status == RunStatus.QUEUED, ~is_waiting_retry())
-    still_queued = set(session.scalars(select(Run.session_id).where(*mine).distinct())) if waiting else set[str]()
-    for job_id in waiting.keys() - still_queued:
-        waiting[job_id].status = _status_before(waiting[job_id])
-    return len(rows)
-
-
-def _status_before(job: Job) -> JobStatus:
-    """How the last run that started ended; `idle` where none did."""
-    return JobStatus(job.last_outcome) if job.last_outcome in set(JobStatus) else JobStatus.IDLE
 
 
 def renew_leases(session: Session, claims: Sequence[Claim], now: datetime, lease: timedelta) -> list[RenewedLease]:

@@ -472,10 +472,18 @@ class Run(Base):
         Index("ix_import_runs_moved_to", "session_id", "moved_to", postgresql_where=text("moved_to IS NOT NULL")),
         Index("uq_import_runs_running", "session_id", unique=True, postgresql_where=text("status = 'running'")),
         Index("ix_import_runs_queued", "session_id", "id", postgresql_where=text("status = 'queued'")),
-        Index("ix_import_runs_claimable", "run_after", "id", postgresql_where=text("status = 'queued'")),
+        Index(
+            "ix_import_runs_delayed", "run_after", postgresql_where=text("status = 'queued' AND run_after > queued_at")
+        ),
+        Index(
+            "ix_import_runs_start_by",
+            "start_by",
+            postgresql_where=text("status = 'queued' AND started_at IS NULL AND start_by IS NOT NULL"),
+        ),
         Index(
             "ix_import_runs_turns",
             "owner_id",
+            text("coalesce(portal_id, 0)"),
             "priority",
             "run_after",
             "id",

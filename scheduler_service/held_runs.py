@@ -11,7 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from db.claims import Claim, renew_leases
+from db.claiming import Claim
+from db.claims import renew_leases
 from db.engine import transaction
 from scheduler_service.supervision import EndCause, Supervisor
 

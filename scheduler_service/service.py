@@ -15,7 +15,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.aiming import aim_anew
-from db.claims import claim_runs, expire_runs, recover_runs
+from db.claiming import EXPIRE_BATCH, claim_runs, expire_runs, get_earliest_run_after
+from db.claims import recover_runs
 from db.engine import transaction
 from db.firing import get_earliest_next_run
 from db.instances import get_last_zone_rules, record_fire_pass, record_seen, record_stopped, register_instance
@@ -45,6 +46,7 @@ PURGE_PAUSE = timedelta(seconds=8)  # between turns while much is left, so that 
 UNFINISHED_KEPT_SECONDS = 24 * 3600
 STOP_GRACE_SECONDS = 5
 LOCKED_JOB_PAUSE = timedelta(seconds=0.25)
+CONTENDED_CLAIM_PAUSE = timedelta(seconds=0.05)
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,7 @@ class SchedulerService:
         """Fire everything that is due, then aim at the earliest schedule to come."""
         with transaction(self._engine) as session:
             note_outage(session, _now())
+        self._expire()  # first: a run that can no longer start must not keep its job's next occurrence from firing
         done = fire_backlog(self._engine, self._draining)
         with transaction(self._engine) as session:
             record_fire_pass(session, self._instance_id, _now())
@@ -132,7 +135,7 @@ class SchedulerService:
             self._clock.run_at(self._fire_step, max(earliest, soonest))
 
     def claim(self) -> None:
-        """Take queued runs for the free slots and have them executed."""
+        """Take queued runs for the free slots, have them executed, and aim at the next that waits for its time."""
         if self._draining.is_set():
             return
         held_until = time.monotonic() + self._lease.total_seconds()
@@ -140,8 +143,13 @@ class SchedulerService:
             free = self._slots.count_free(session)
             if free <= 0:
                 return
-            claims = claim_runs(session, _now(), worker=self._slots.get_worker(), slots=free, lease=self._lease)
-        self._slots.execute(claims, held_until)
+            done = claim_runs(session, _now(), worker=self._slots.get_worker(), slots=free, lease=self._lease)
+            earliest = get_earliest_run_after(session, _now())
+        self._slots.execute(done.claims, held_until)
+        if done.is_contended:
+            self._clock.run_at(self._claim_step, _now() + CONTENDED_CLAIM_PAUSE)
+        elif earliest is not None and earliest < _now() + timedelta(seconds=CLAIM_POLL_SECONDS):
+            self._clock.run_at(self._claim_step, earliest)
 
     def renew(self) -> None:
         """Extend the leases of running runs; end those that were lost or asked to stop."""
@@ -151,11 +159,20 @@ class SchedulerService:
         """Take back runs whose worker stopped answering; give up queued ones that waited too long to start."""
         with transaction(self._engine) as session:
             recovered = recover_runs(session, _now())
-            expired = expire_runs(session, _now())
-        if expired:
-            logger.warning("%s queued runs were not started within their start window", expired)
+        self._expire()
         if recovered:
             logger.warning("recovered %s runs whose lease had run out", recovered)
+
+    def _expire(self) -> None:
+        """Give up all queued runs that waited too long to start."""
+        expired, is_finished = 0, False
+        while not is_finished:
+            with transaction(self._engine) as session:
+                count = expire_runs(session, _now())
+            expired += count
+            is_finished = count < EXPIRE_BATCH or self._draining.is_set()
+        if expired:
+            logger.warning("%s queued runs were not started within their start window", expired)
 
     def heartbeat(self) -> None:
         """Show that this process lives."""

@@ -10,7 +10,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor  # pyright: ignore[rep
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from db.claims import Claim
+from db.claiming import Claim
 from scheduler_service.clock import Clock
 from scheduler_service.held_runs import HeldRuns
 from scheduler_service.supervision import start_fork_server

@@ -20,7 +20,8 @@ from multiprocessing.process import BaseProcess
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.claims import Claim, finish_run, requeue_run
+from db.claiming import Claim
+from db.claims import finish_run, requeue_run
 from db.engine import transaction
 from db.models import RunStatus
 from portal_import.child import EXIT_LEASE_LOST, RunOrder, run_in_child

@@ -10,7 +10,7 @@ from db.accounts import NewAccount
 from db.calendars import CalendarDraft, create_calendar
 from db.encryption import SecretBox
 from db.jobs import JobDraft
-from db.models import Account, Job, JobStatus, Outage, Portal, Role, Run, RunStatus, RunTrigger, User, new_id
+from db.models import Account, Job, JobStatus, Outage, Portal, Priority, Role, Run, RunStatus, RunTrigger, User, new_id
 from db.schedule_periods import begin_period
 from db.schedules import Schedule
 from db.viewers import Viewer
@@ -110,6 +110,7 @@ def make_run(
         run_after=at,
         owner_id=job.user_id,
         portal_id=job.portal_id,
+        priority=Priority.SCHEDULE if trigger == RunTrigger.SCHEDULE else Priority.PERSON,
     )
     if trigger == RunTrigger.SCHEDULE:
         run.scheduled_for = at

@@ -67,9 +67,22 @@ def extend_runs() -> None:
     op.create_index(
         "ix_import_runs_turns",
         table,
-        ["owner_id", "priority", "run_after", "id"],
+        ["owner_id", sa.text("coalesce(portal_id, 0)"), "priority", "run_after", "id"],
         postgresql_where=sa.text("status = 'queued'"),
     )
+    op.create_index(
+        "ix_import_runs_delayed",
+        table,
+        ["run_after"],
+        postgresql_where=sa.text("status = 'queued' AND run_after > queued_at"),
+    )
+    op.create_index(
+        "ix_import_runs_start_by",
+        table,
+        ["start_by"],
+        postgresql_where=sa.text("status = 'queued' AND started_at IS NULL AND start_by IS NOT NULL"),
+    )
+    op.drop_index("ix_import_runs_claimable", table)  # ix_import_runs_turns has taken its place
 
 
 def bound_retries() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from db.claims import claim_runs, finish_run, requeue_run
+from db.claiming import claim_runs
+from db.claims import finish_run, requeue_run
 from db.engine import transaction
 from db.instances import register_instance
 from db.models import Bill, Cause, Job, LogLevel, Result, ResultStatus, Role, RunStatus, RunTrigger
@@ -64,7 +65,7 @@ def test_run_shows_how_late_it_began_and_who_worked_on_it(engine: Engine, olive:
         worker = register_instance(session, host="north", pid=1, version="1", slots=1, now=NOW)
     for start, outcome in ((0, None), (9, RunStatus.COMPLETED)):
         with transaction(engine) as session:
-            (claim,) = claim_runs(session, NOW + start * second, worker=worker, slots=1, lease=30 * second)
+            (claim,) = claim_runs(session, NOW + start * second, worker=worker, slots=1, lease=30 * second).claims
         with transaction(engine) as session:
             if outcome:
                 finish_run(session, run_id, claim.lease_token, outcome, None, NOW + 12 * second)

@@ -10,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.attempts import AttemptView, list_attempts
-from db.claims import Claim, claim_runs, finish_run, recover_runs, requeue_run
+from db.claiming import Claim, claim_runs
+from db.claims import finish_run, recover_runs, requeue_run
 from db.engine import transaction
 from db.errors import NotFoundError
 from db.instances import register_instance
@@ -38,7 +39,7 @@ def run_id(engine: Engine, olive: Viewer) -> int:
 
 def take(engine: Engine, seconds: float = 0, worker: str = "w") -> Claim:
     with transaction(engine) as session:
-        (claimed,) = claim_runs(session, NOW + seconds * SECOND, worker=worker, slots=9, lease=LEASE)
+        (claimed,) = claim_runs(session, NOW + seconds * SECOND, worker=worker, slots=9, lease=LEASE).claims
         return claimed
 
 
@@ -158,7 +159,7 @@ def test_every_claim_of_a_batch_has_its_attempt(engine: Engine, olive: Viewer) -
         for _ in range(5):
             make_run(session, make_job(session, olive))
     with transaction(engine) as session:
-        claims = claim_runs(session, NOW, worker="w", slots=3, lease=LEASE)
+        claims = claim_runs(session, NOW, worker="w", slots=3, lease=LEASE).claims
         tokens = set(session.scalars(select(RunAttempt.lease_token)))
     assert tokens == {c.lease_token for c in claims}
     assert len(tokens) == 3

@@ -11,7 +11,8 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.claims import Claim, claim_runs, finish_run, recover_runs, renew_leases, requeue_run
+from db.claiming import Claim, claim_runs
+from db.claims import finish_run, recover_runs, renew_leases, requeue_run
 from db.engine import transaction
 from db.errors import ConflictError, LeaseLostError
 from db.firing import fire_due_jobs
@@ -31,211 +32,16 @@ from db.models import (
 )
 from db.results import ResultRecord, record_result
 from db.runs import request_run, request_stop
-from tests.factories import EVERY_MINUTE, NOW, make_job, make_portal, make_run, make_viewer
+from tests.claimed_runs import LEASE, SECOND, add_run, claim, get_run, statuses, take
+from tests.factories import EVERY_MINUTE, NOW, make_job, make_viewer
 from tests.waiting import wait_until
 
-LEASE = timedelta(seconds=30)
-SECOND = timedelta(seconds=1)
 WAIT_SECONDS = 20
-
-
-def claim(session: Session, *, slots: int = 10, seconds: float = 0, worker: str = "w") -> list[Claim]:
-    return claim_runs(session, NOW + seconds * SECOND, worker=worker, slots=slots, lease=LEASE)
-
-
-def add_run(engine: Engine, trigger: RunTrigger = RunTrigger.MANUAL, seconds: float = 0, **job_columns: object) -> int:
-    """A queued run of a job of its own."""
-    with transaction(engine) as session:
-        viewer = make_viewer(session, f"user{uuid4()}")
-        job = make_job(session, viewer, **job_columns)  # type: ignore[arg-type]
-        return make_run(session, job, trigger=trigger, at=NOW + seconds * SECOND).id
-
-
-def get_run(engine: Engine, run_id: int) -> tuple[Run, Job]:
-    with transaction(engine) as session:
-        run = session.get_one(Run, run_id)
-        return run, session.get_one(Job, run.session_id)
-
-
-def statuses(engine: Engine, run_id: int) -> tuple[str, str]:
-    run, job = get_run(engine, run_id)
-    return run.status, job.status
-
-
-def take(engine: Engine, run_id: int, seconds: float = 0) -> Claim:
-    with transaction(engine) as session:
-        (claimed,) = [c for c in claim(session, seconds=seconds) if c.run_id == run_id]
-        return claimed
 
 
 def read_log(engine: Engine) -> list[str]:
     with transaction(engine) as session:
         return list(session.scalars(select(RunLogLine.message).order_by(RunLogLine.id)))
-
-
-# Claiming
-
-
-def test_claim_takes_a_queued_run(engine: Engine) -> None:
-    run_id = add_run(engine, timeout_seconds=77)
-    with transaction(engine) as session:
-        (claimed,) = claim(session, seconds=5, worker="instance-1")
-    run, job = get_run(engine, run_id)
-    assert claimed == Claim(run_id, job.id, claimed.lease_token, 1, 77, None)
-    assert (run.status, run.worker, run.lease_token) == (RunStatus.RUNNING, "instance-1", claimed.lease_token)
-    assert (run.started_at, run.lease_until) == (NOW + 5 * SECOND, NOW + 5 * SECOND + LEASE)
-    assert (job.status, job.last_run_id, job.last_run_at) == (JobStatus.RUNNING, run_id, NOW + 5 * SECOND)
-
-
-def test_people_come_before_schedules_and_the_oldest_first(engine: Engine) -> None:
-    scheduled_late = add_run(engine, RunTrigger.SCHEDULE, seconds=-10)
-    scheduled_early = add_run(engine, RunTrigger.SCHEDULE, seconds=-100)
-    asked_late = add_run(engine, RunTrigger.API, seconds=-1)
-    asked_early = add_run(engine, RunTrigger.RETRY, seconds=-5)
-    order: list[int] = []
-    for _ in range(4):
-        with transaction(engine) as session:
-            order += [c.run_id for c in claim(session, slots=1)]
-    assert order == [asked_early, asked_late, scheduled_early, scheduled_late]
-
-
-@pytest.mark.parametrize(("slots", "expected"), [(-1, 0), (0, 0), (1, 1), (3, 3), (4, 4), (9, 5)])
-def test_claim_takes_no_more_than_the_free_slots(engine: Engine, slots: int, expected: int) -> None:
-    for _ in range(5):
-        add_run(engine)
-    with transaction(engine) as session:
-        assert len(claim(session, slots=slots)) == expected
-
-
-def test_run_waits_for_its_time(engine: Engine) -> None:
-    add_run(engine, seconds=60)
-    with transaction(engine) as session:
-        assert claim(session, seconds=59) == []
-        assert len(claim(session, seconds=60)) == 1
-
-
-def test_job_runs_one_run_at_a_time_the_oldest_first(engine: Engine) -> None:
-    with transaction(engine) as session:
-        job = make_job(session, make_viewer(session))
-        runs = [make_run(session, job, trigger=RunTrigger.SCHEDULE, at=NOW - n * SECOND).id for n in (1, 2)]
-    with transaction(engine) as session:
-        (first,) = claim(session)
-        assert first.run_id == runs[0]
-        assert claim(session) == []
-    with transaction(engine) as session:
-        finish_run(session, first.run_id, first.lease_token, RunStatus.COMPLETED, None, NOW)
-    assert statuses(engine, runs[0]) == (RunStatus.COMPLETED, JobStatus.QUEUED)
-    assert take(engine, runs[1]).run_id == runs[1]
-
-
-def test_run_that_waits_does_not_hold_up_the_next_of_its_job(engine: Engine) -> None:
-    with transaction(engine) as session:
-        job = make_job(session, make_viewer(session))
-        make_run(session, job, at=NOW + timedelta(hours=1))
-        ready = make_run(session, job).id
-    with transaction(engine) as session:
-        assert [c.run_id for c in claim(session)] == [ready]
-
-
-def test_database_refuses_a_second_running_run_of_a_job(engine: Engine) -> None:
-    with transaction(engine) as session:
-        job = make_job(session, make_viewer(session))
-        make_run(session, job, status=RunStatus.RUNNING)
-    with pytest.raises(IntegrityError, match="uq_import_runs_running"), transaction(engine) as session:
-        make_run(session, session.get_one(Job, job.id), status=RunStatus.RUNNING)
-
-
-# The portal's share
-
-
-def add_portal_runs(engine: Engine, count: int, trigger: RunTrigger, host: str, limit: int = 2) -> list[int]:
-    with transaction(engine) as session:
-        portal = make_portal(session, host, max_concurrent_accounts=limit)
-        viewer = make_viewer(session, f"user{uuid4()}")
-        return [
-            make_run(session, make_job(session, viewer, portal_id=portal.id), trigger=trigger).id for _ in range(count)
-        ]
-
-
-def test_busy_portal_leaves_slots_to_others(engine: Engine) -> None:
-    busy = add_portal_runs(engine, 5, RunTrigger.SCHEDULE, "busy.example")
-    other = add_portal_runs(engine, 3, RunTrigger.SCHEDULE, "other.example", limit=1)
-    without = add_run(engine, RunTrigger.SCHEDULE)
-    with transaction(engine) as session:
-        claims = claim(session, slots=6)
-        assert [c.run_id for c in claims] == [busy[0], busy[1], other[0], without]
-    with transaction(engine) as session:
-        assert claim(session, slots=6) == []
-        finish_run(session, busy[0], claims[0].lease_token, RunStatus.COMPLETED, None, NOW)
-        assert [c.run_id for c in claim(session, slots=6)] == [busy[2]]
-
-
-def test_person_need_not_wait_for_a_busy_portal(engine: Engine) -> None:
-    asked = add_portal_runs(engine, 3, RunTrigger.MANUAL, "busy.example", limit=1)
-    with transaction(engine) as session:
-        assert [c.run_id for c in claim(session, slots=6)] == asked
-
-
-# Racing
-
-
-def race(engine: Engine, threads: int, slots: int) -> list[list[Claim]]:
-    barrier = threading.Barrier(threads)
-    taken: list[list[Claim]] = []
-
-    def work(worker: str) -> None:
-        barrier.wait(WAIT_SECONDS)
-        with transaction(engine) as session:
-            claims = claim(session, slots=slots, worker=worker)
-        taken.append(claims)
-
-    running = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(threads)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join(WAIT_SECONDS)
-    assert len(taken) == threads
-    return taken
-
-
-def test_racing_workers_never_take_the_same_run(engine: Engine) -> None:
-    runs = {add_run(engine) for _ in range(12)}
-    taken = [c.run_id for claims in race(engine, 4, 12) for c in claims]
-    assert len(taken) == len(set(taken))
-    with transaction(engine) as session:
-        taken += [c.run_id for c in claim(session, slots=50)]  # what was locked at that moment
-    assert set(taken) == runs
-
-
-def test_racing_workers_never_take_two_runs_of_one_job(engine: Engine) -> None:
-    for _ in range(15):
-        with transaction(engine) as session:
-            job = make_job(session, make_viewer(session, f"user{uuid4()}"))
-            for n in range(3):
-                make_run(session, job, trigger=RunTrigger.SCHEDULE, at=NOW - n * SECOND)
-        taken = [c for claims in race(engine, 4, 3) for c in claims]
-        assert len(taken) == 1
-
-
-def test_run_that_another_holds_is_passed_over_without_waiting(engine: Engine) -> None:
-    for _ in range(2):
-        add_run(engine)
-    with transaction(engine) as first:
-        (mine,) = claim(first, slots=1)
-        with transaction(engine) as second:
-            second.execute(text("SET LOCAL lock_timeout = '200ms'"))
-            (theirs,) = claim(second, slots=2)
-        assert mine.run_id != theirs.run_id
-
-
-def test_job_that_somebody_edits_is_passed_over_without_waiting(engine: Engine) -> None:
-    run_id = add_run(engine)
-    with transaction(engine) as editor:
-        editor.execute(text("SELECT 1 FROM import_sessions FOR NO KEY UPDATE"))
-        with transaction(engine) as session:
-            session.execute(text("SET LOCAL lock_timeout = '200ms'"))
-            assert claim(session) == []
-    assert take(engine, run_id).run_id == run_id
 
 
 # Leases
@@ -509,7 +315,7 @@ class Walk:
         fire_due_jobs(session, self.now)
 
     def claim(self, session: Session) -> None:
-        self.claims += claim_runs(session, self.now, worker="w", slots=self.random.randint(1, 3), lease=LEASE)
+        self.claims += claim_runs(session, self.now, worker="w", slots=self.random.randint(1, 3), lease=LEASE).claims
 
     def renew(self, session: Session) -> None:
         renew_leases(session, self.claims[-3:], self.now, LEASE)

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine, delete, select, text, update
 
 from db.calendars import CalendarDraft, update_calendar
-from db.claims import claim_runs, expire_runs, finish_run
+from db.claiming import claim_runs, expire_runs
+from db.claims import finish_run
 from db.engine import transaction
 from db.errors import NotFoundError
 from db.firing import fire_due_jobs
@@ -60,7 +61,7 @@ def fire(engine: Engine, now: datetime) -> None:
 
 def run_everything(engine: Engine, now: datetime, outcome: RunStatus = RunStatus.COMPLETED) -> None:
     with transaction(engine) as session:
-        while claims := claim_runs(session, now, worker="w", slots=50, lease=LEASE):
+        while claims := claim_runs(session, now, worker="w", slots=50, lease=LEASE).claims:
             for claim in claims:
                 finish_run(session, claim.run_id, claim.lease_token, outcome, None, now)
 

@@ -10,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.accounts import list_unfinished_accounts
-from db.claims import Claim, claim_runs, finish_run, recover_runs, requeue_run
+from db.claiming import Claim, claim_runs
+from db.claims import finish_run, recover_runs, requeue_run
 from db.engine import transaction
 from db.errors import ConflictError
 from db.firing import fire_due_jobs
@@ -60,7 +61,7 @@ def add_job(engine: Engine, olive: Viewer, *names: str, **columns: object) -> st
 
 
 def start(session: Session, run_id: int, seconds: float = 0) -> Claim:
-    (claimed,) = claim_runs(session, NOW + seconds * SECOND, worker="w", slots=5, lease=LEASE)
+    (claimed,) = claim_runs(session, NOW + seconds * SECOND, worker="w", slots=5, lease=LEASE).claims
     assert claimed.run_id == run_id
     return claimed
 

@@ -1,12 +1,14 @@
 """The start window: an occurrence that waited in the queue until it closed is missed, and no worker starts it."""
 
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, event, func, select
 
-from db.claims import Claim, claim_runs, expire_runs, finish_run, recover_runs, requeue_run
+from db.claiming import Claim, claim_runs, expire_runs
+from db.claims import finish_run, recover_runs, requeue_run
 from db.engine import transaction
 from db.firing import fire_due_jobs
 from db.models import CatchUp, Cause, Job, JobStatus, Overlap, Role, Run, RunStatus, RunTrigger
@@ -34,9 +36,9 @@ def fire(engine: Engine, later: timedelta = timedelta(0)) -> None:
         fire_due_jobs(session, NOW + later)
 
 
-def claim(engine: Engine, later: timedelta) -> list[Claim]:
+def claim(engine: Engine, later: timedelta) -> Sequence[Claim]:
     with transaction(engine) as session:
-        return claim_runs(session, NOW + later, worker="w", slots=10, lease=LEASE)
+        return claim_runs(session, NOW + later, worker="w", slots=10, lease=LEASE).claims
 
 
 def expire(engine: Engine, later: timedelta) -> int:

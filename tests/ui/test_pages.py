@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, select
 
-from db.claims import claim_runs
+from db.claiming import claim_runs
 from db.engine import transaction
 from db.instances import register_instance
 from db.models import AccountStatus, Job, Portal, ResultStatus, Role, RunAttempt, RunStatus, RunTrigger

@@ -1,0 +1,132 @@
+"""Claim: take queued runs for free slots, in the order of `db.turns`; and give up those whose window has passed.
+
+Both take several jobs at once, so they skip what is locked and never wait: see `db.claims` for the order of locks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import case, func, select, update
+from sqlalchemy.orm import Session
+
+from db.attempts import begin_attempts
+from db.models import Cause, Job, JobStatus, Run, RunStatus
+from db.retries import is_waiting_retry
+from db.turns import list_turns
+
+EXPIRE_BATCH = 1000
+MARGIN = 16  # runs looked at beyond those wanted: other schedulers may be taking the same ones
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that this worker holds until its lease ends."""
+
+    run_id: int
+    session_id: str
+    lease_token: UUID
+    attempt: int
+    timeout_seconds: int
+    scheduled_for: datetime | None
+
+
+@dataclass(frozen=True)
+class ClaimPass:
+    """What one pass took. Contended: slots are left, and runs that somebody else held at that moment."""
+
+    claims: Sequence[Claim]
+    is_contended: bool
+
+
+def claim_runs(session: Session, now: datetime, *, worker: str, slots: int, lease: timedelta) -> ClaimPass:
+    """Take up to `slots` queued runs whose turn it is. What another holds is passed over without waiting."""
+    claims: list[Claim] = []
+    passed_over: set[int] = set()
+    while len(claims) < slots:
+        wanted = slots - len(claims)
+        line = [turn.run_id for turn in list_turns(session, now, wanted, margin=MARGIN, passed_over=passed_over)]
+        if not line:
+            break
+        held = _lock_startable(session, line, now, wanted)
+        claims += [_take(run, job, now, worker, lease) for run, job in held]
+        session.flush()
+        passed_over.update(set(line) - {run.id for run, _ in held})
+    begin_attempts(session, [(c.run_id, c.attempt, c.lease_token) for c in claims], worker=worker, now=now)
+    return ClaimPass(claims, is_contended=bool(passed_over) and len(claims) < slots)
+
+
+def _lock_startable(session: Session, line: Sequence[int], now: datetime, limit: int) -> list[tuple[Run, Job]]:
+    """The first of these runs that can be had at once; what became of them since they were read is checked again."""
+    rows = session.execute(
+        select(Run, Job)
+        .join(Job, Job.id == Run.session_id)
+        .where(Run.id.in_(line), Run.status == RunStatus.QUEUED, Run.run_after <= now)
+        .where(Job.status != JobStatus.RUNNING)
+        .order_by(func.array_position(line, Run.id))
+        .limit(limit)
+        .with_for_update(of=(Run, Job), skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return [(run, job) for run, job in rows]
+
+
+def _take(run: Run, job: Job, now: datetime, worker: str, lease: timedelta) -> Claim:
+    token = uuid4()
+    run.status = RunStatus.RUNNING
+    run.worker = worker
+    run.lease_token = token
+    run.lease_until = now + lease
+    run.started_at = run.started_at or now
+    job.status = JobStatus.RUNNING
+    job.last_run_id = run.id
+    job.last_run_at = run.started_at
+    return Claim(run.id, job.id, token, run.attempt, job.timeout_seconds, run.scheduled_for)
+
+
+def get_earliest_run_after(session: Session, now: datetime) -> datetime | None:
+    """When the next run that waits for its time, as before another attempt, may start; None when none does."""
+    return session.execute(
+        select(func.min(Run.run_after)).where(
+            Run.status == RunStatus.QUEUED, Run.run_after > Run.queued_at, Run.run_after > now
+        )
+    ).scalar_one()
+
+
+def expire_runs(session: Session, now: datetime, *, limit: int = EXPIRE_BATCH) -> int:
+    """Count queued occurrences as missed whose start window has passed; returns how many."""
+    rows = session.execute(
+        select(Run.id, Job.id)
+        .join(Job, Job.id == Run.session_id)
+        .where(Run.status == RunStatus.QUEUED, Run.start_by < now, Run.started_at.is_(None))
+        .order_by(Run.start_by)
+        .limit(limit)
+        .with_for_update(of=(Job, Run), skip_locked=True, key_share=True)
+    ).all()
+    if rows:
+        session.execute(
+            update(Run)
+            .where(Run.id.in_([run_id for run_id, _ in rows]))
+            .values(
+                status=RunStatus.MISSED,
+                cause=Cause.LATE,
+                reason="waited for a free slot until its start window had passed",
+                finished_at=now,
+            )
+            .execution_options(synchronize_session="fetch")
+        )
+        _settle_waiting_jobs(session, {job_id for _, job_id in rows})
+    return len(rows)
+
+
+def _settle_waiting_jobs(session: Session, job_ids: set[str]) -> None:
+    """A job of which nothing is queued any more says how its last run ended; `idle` where none did."""
+    before = case((Job.last_outcome.in_(list(JobStatus)), Job.last_outcome), else_=JobStatus.IDLE)
+    still_queued = select(Run.id).where(Run.session_id == Job.id, Run.status == RunStatus.QUEUED, ~is_waiting_retry())
+    session.execute(
+        update(Job)
+        .where(Job.id.in_(job_ids), Job.status == JobStatus.QUEUED, ~still_queued.exists())
+        .values(status=before)
+        .execution_options(synchronize_session="fetch")
+    )
