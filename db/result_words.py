@@ -14,10 +14,13 @@ FAILURE_WORDS = {
 }
 
 
-def describe_failures(counts: Mapping[ResultStatus, int]) -> str:
-    """How many accounts failed and how; empty when none did."""
+def describe_failures(counts: Mapping[ResultStatus, int], our_fault: str | None) -> str:
+    """How many accounts failed and how, with what failed on this side where that is known; empty when none did."""
     failures = sorted((status, n) for status, n in counts.items() if status not in SUCCEEDED_RESULTS)
-    return ", ".join(f"{count_accounts(n)} {FAILURE_WORDS[status]}" for status, n in failures)
+    words = FAILURE_WORDS
+    if our_fault is not None:
+        words = words | {ResultStatus.FAILED: f"{words[ResultStatus.FAILED]} ({our_fault})"}
+    return ", ".join(f"{count_accounts(n)} {words[status]}" for status, n in failures)
 
 
 def count_accounts(count: int) -> str:

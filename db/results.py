@@ -122,6 +122,13 @@ def count_results(session: Session, run_id: int) -> dict[ResultStatus, int]:
     return {ResultStatus(status): count for status, count in rows}
 
 
+def get_shared_error(session: Session, run_id: int, status: ResultStatus) -> str | None:
+    """Why accounts of the run ended so, if all of them for the same reason."""
+    mine = (Result.run_id == run_id, Result.status == status)
+    errors = session.scalars(select(Result.error).where(*mine).distinct().limit(2)).all()
+    return errors[0] if len(errors) == 1 else None
+
+
 def list_results(
     session: Session, viewer: Viewer, run_id: int, *, after: tuple[int, str] | None = None, limit: int = PAGE_SIZE
 ) -> tuple[Sequence[Result], tuple[int, str] | None]:

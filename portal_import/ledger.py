@@ -27,7 +27,7 @@ from db.engine import transaction
 from db.errors import LeaseLostError
 from db.models import Account, Job, LogLevel, Portal, ResultStatus, Run, RunStatus, RunTrigger
 from db.portals import free_portal_slot, open_breaker, reserve_request, try_portal_slot
-from db.results import ResultRecord, count_results, has_result, record_result, start_accounts
+from db.results import ResultRecord, count_results, get_shared_error, has_result, record_result, start_accounts
 from db.run_log import LogLine, record_log_lines
 from portal_import.outcomes import AccountOutcome, BillFound
 
@@ -177,6 +177,10 @@ class RunLedger:
     def count_results(self) -> dict[ResultStatus, int]:
         """How the accounts of the run ended, earlier attempts included."""
         return self._transact(lambda session: count_results(session, self._run_id))
+
+    def get_shared_error(self, status: ResultStatus) -> str | None:
+        """Why accounts ended so, if all of them for the same reason."""
+        return self._transact(lambda session: get_shared_error(session, self._run_id, status))
 
     def open_breaker(self, portal_id: int, reason: str, cool_down: timedelta) -> None:
         """Keep every run from signing in at the portal for a while."""

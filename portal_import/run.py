@@ -81,7 +81,9 @@ class ImportRun:
             await self._finish(RunStatus.FAILED, "the browser engine is not available in this version")
             return
         await self._import_accounts(plan)
-        await self._finish(*self._judge(await self._in_ledger(self._ledger.count_results)))
+        counts = await self._in_ledger(self._ledger.count_results)
+        ours = await self._in_ledger(self._ledger.get_shared_error, ResultStatus.FAILED)
+        await self._finish(*self._judge(counts, ours))
 
     async def _import_accounts(self, plan: RunPlan) -> None:
         self._log_start(plan)
@@ -187,9 +189,9 @@ class ImportRun:
 
         return wait_for_turn
 
-    def _judge(self, counts: dict[ResultStatus, int]) -> tuple[RunStatus, str | None]:
-        """The run's outcome and its reason in words."""
-        reason = describe_failures(counts)
+    def _judge(self, counts: dict[ResultStatus, int], our_fault: str | None) -> tuple[RunStatus, str | None]:
+        """The run's outcome and its reason in words; a fault on this side, such as a full disk, is named."""
+        reason = describe_failures(counts, our_fault)
         if not reason:
             return RunStatus.COMPLETED, None
         return (RunStatus.PARTIAL if set(counts) & set(SUCCEEDED_RESULTS) else RunStatus.FAILED), reason
