@@ -18,7 +18,7 @@ from db.wake import Wake, send_wake
 from tests.chaos.checker import Findings, Occurrence, check_everything
 from tests.chaos.portal import PortalProcess
 from tests.chaos.witness import call_witness
-from tests.factories import BOX, PASSWORD, make_portal, make_viewer
+from tests.factories import BOX, PASSWORD, make_portal, make_run, make_viewer
 from tests.scheduler_process import SchedulerProcess, launch_scheduler, start_scheduler
 from tests.waiting import wait_until
 
@@ -56,8 +56,13 @@ class Stage:
         assert self._viewer is not None
         return self._viewer
 
-    def add_due_jobs(self, count: int, *, accounts: int = 1, at: datetime | None = None, **columns: Any) -> list[str]:
-        """Jobs whose one occurrence is due, or will be at that full minute; the next one comes a day later."""
+    def add_due_jobs(
+        self, count: int, *, accounts: int = 1, at: datetime | None = None, is_silent: bool = False, **columns: Any
+    ) -> list[str]:
+        """Jobs whose one occurrence is due, or will be at that full minute; the next one comes a day later.
+
+        With `is_silent` no wake-up tells of them.
+        """
         due_at = at or (datetime.now(UTC) - timedelta(minutes=1)).replace(second=0, microsecond=0)
         schedule = {"hour": due_at.hour, "minute": due_at.minute}
         jobs = [
@@ -76,17 +81,22 @@ class Stage:
             )
             for job in jobs
         ]
-        self._store(jobs, accounts, periods)
+        self._store(jobs, accounts, periods, is_silent=is_silent)
         self.expected += [(job.id, due_at) for job in jobs]
         return [job.id for job in jobs]
 
-    def run_now(self, count: int = 1, *, accounts: int = 1, name: str = "account", **columns: Any) -> list[str]:
+    def run_now(
+        self, count: int = 1, *, accounts: int = 1, name: str = "account", is_silent: bool = False, **columns: Any
+    ) -> list[str]:
         """Jobs without a schedule, each with a run that a person asked for."""
         jobs = [self._make_job(**columns) for _ in range(count)]
-        self._store(jobs, accounts, name=name)
+        self._store(jobs, accounts, name=name, is_silent=is_silent)
         with transaction(self.engine) as session:
             for job in jobs:
-                request_run(session, self.viewer, job.id, trigger=RunTrigger.MANUAL, now=datetime.now(UTC))
+                if is_silent:
+                    make_run(session, session.merge(job), at=datetime.now(UTC))
+                else:
+                    request_run(session, self.viewer, job.id, trigger=RunTrigger.MANUAL, now=datetime.now(UTC))
         return [job.id for job in jobs]
 
     def start(self, **options: Any) -> SchedulerProcess:
@@ -116,6 +126,9 @@ class Stage:
             "SELECT (SELECT count(*) FROM import_runs WHERE status IN ('queued', 'running'))"
             " + (SELECT count(*) FROM import_sessions WHERE is_scheduled AND next_run <= now())"
         )
+
+    def count_runs_of(self, job_id: str) -> int:
+        return self.query("SELECT count(*) FROM import_runs WHERE session_id = :job", job=job_id)
 
     def get_run(self, job_id: str) -> Run:
         """The job's only run."""
@@ -179,11 +192,17 @@ class Stage:
             login_url=f"{self.portal.url}/login",
             billing_url=f"{self.portal.url}/billing",
             status=JobStatus.IDLE,
-            **({"max_attempts": MAX_ATTEMPTS, "retry_delay_seconds": 1} | columns),
+            **({"max_attempts": MAX_ATTEMPTS, "retry_delay_seconds": 0} | columns),
         )
 
     def _store(
-        self, jobs: Sequence[Job], accounts: int, periods: Sequence[SchedulePeriod] = (), name: str = "account"
+        self,
+        jobs: Sequence[Job],
+        accounts: int,
+        periods: Sequence[SchedulePeriod] = (),
+        *,
+        name: str = "account",
+        is_silent: bool = False,
     ) -> None:
         secret, fingerprint = BOX.encrypt(PASSWORD), BOX.fingerprint(PASSWORD)
         with transaction(self.engine) as session:
@@ -205,4 +224,5 @@ class Stage:
                 for row_number in range(2, accounts + 2)
             )
             session.flush()
-            send_wake(session, Wake.FIRE)
+            if not is_silent:
+                send_wake(session, Wake.FIRE)
