@@ -9,13 +9,28 @@ from typing import Any
 from fastapi import UploadFile
 from pydantic import StrictBool, StrictInt
 
-from api.policy_forms import CalendarIds, read_number, read_policy, read_policy_change
+from api.policy_forms import (
+    CalendarIds,
+    read_number,
+    read_policy,
+    read_policy_change,
+    read_retries,
+    read_retries_change,
+)
 from api.shapes import StrictShape
 from db.jobs import JobDraft
 from db.models import CatchUp, Job, OnHoliday, Overlap, ScheduleType
 from db.schedules import Schedule
 from db.viewers import Viewer
-from portal_import.job_draft import InvalidJobError, check_job_urls, check_name, check_policy, check_timeout, draft_job
+from portal_import.job_draft import (
+    InvalidJobError,
+    check_job_urls,
+    check_name,
+    check_policy,
+    check_retries,
+    check_timeout,
+    draft_job,
+)
 from recurrence import InvalidScheduleError, next_occurrence, parse_rule
 from recurrence.errors import quoted
 
@@ -43,6 +58,8 @@ class NewJobForm(StrictShape):
     misfire_grace_seconds: str = ""
     calendar_ids: str = ""
     on_holiday: str = OnHoliday.SKIP
+    max_attempts: str = ""
+    retry_delay_seconds: str = ""
     timeout_seconds: str = DEFAULT_TIMEOUT_SECONDS
 
 
@@ -60,6 +77,8 @@ class JobEdit(StrictShape):
     schedule_config: dict[str, Any] = {}
     time_zone: str = ""
     timeout_seconds: StrictInt = 0
+    max_attempts: StrictInt = 0
+    retry_delay_seconds: StrictInt = 0
     catch_up: CatchUp = CatchUp.LATEST
     overlap: Overlap = Overlap.SKIP
     misfire_grace_seconds: StrictInt | None = None
@@ -94,6 +113,7 @@ def read_new_job(form: NewJobForm, viewer: Viewer, now: datetime) -> NewJob:
     timeout_seconds = read_number("timeout_seconds", form.timeout_seconds, problems)
     schedule = _read_schedule(form, is_scheduled, viewer.time_zone or "UTC", now, problems)
     policy = read_policy(form, problems)
+    retries = read_retries(form, problems)
     try:
         draft = draft_job(
             name=form.name,
@@ -102,6 +122,7 @@ def read_new_job(form: NewJobForm, viewer: Viewer, now: datetime) -> NewJob:
             csv=form.csv.file.read() if form.csv is not None else None,
             schedule=schedule,
             policy=policy,
+            retries=retries,
             timeout_seconds=int(DEFAULT_TIMEOUT_SECONDS) if timeout_seconds is None else timeout_seconds,
         )
     except InvalidJobError as error:
@@ -122,6 +143,10 @@ def read_details(given: Mapping[str, Any], job: Job, columns: tuple[str, ...]) -
     if policy is not None:
         details["policy"] = policy
         problems |= check_policy(policy)
+    retries = read_retries_change(given, job)
+    if retries is not None:
+        details["retries"] = retries
+        problems |= check_retries(retries)
     if "name" in given:
         details["name"] = " ".join(given["name"].split())
         problems |= check_name(details["name"])

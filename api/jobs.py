@@ -197,6 +197,8 @@ def _job_shape(job: Job, next_run: datetime | None, owner_name: str | None) -> J
         misfire_grace_seconds=job.misfire_grace_seconds,
         calendar_ids=job.calendar_ids,
         on_holiday=job.on_holiday,
+        max_attempts=job.max_attempts,
+        retry_delay_seconds=job.retry_delay_seconds,
         timeout_seconds=job.timeout_seconds,
         updated_at=job.updated_at,
         version=job.version,

@@ -1,4 +1,4 @@
-"""How late and colliding occurrences and days off are treated: from what a client sends to a `RunPolicy`."""
+"""How late and colliding occurrences, days off and failures are treated: from what a client sends to policies."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from api.paging import MAX_BIG_ID
 from db.calendars import InvalidCalendarError, require_calendars
-from db.jobs import POLICY_COLUMNS
+from db.jobs import POLICY_COLUMNS, RETRY_COLUMNS
 from db.models import CatchUp, Job, OnHoliday, Overlap
+from db.retries import DEFAULT_RETRY_POLICY, RetryPolicy, retry_policy_of
 from db.schedules import RunPolicy, policy_of
 from portal_import.job_draft import InvalidJobError
 from recurrence.errors import quoted
@@ -30,6 +31,8 @@ class PolicyForm(Protocol):
     misfire_grace_seconds: str
     calendar_ids: str
     on_holiday: str
+    max_attempts: str
+    retry_delay_seconds: str
 
 
 def read_policy(form: PolicyForm, problems: dict[str, str]) -> RunPolicy:
@@ -54,6 +57,23 @@ def read_policy_change(given: Mapping[str, Any], job: Job) -> RunPolicy | None:
     if "calendar_ids" in changes:
         changes["calendar_ids"] = tuple(changes["calendar_ids"])
     return replace(policy_of(job), **changes) if changes else None
+
+
+def read_retries(form: PolicyForm, problems: dict[str, str]) -> RetryPolicy:
+    """The retry policy of a form; what cannot be read becomes a problem of its field and keeps its default."""
+    numbers: dict[str, int] = {}
+    for field in RETRY_COLUMNS:
+        text = getattr(form, field)
+        number = read_number(field, text, problems) if text.strip() else None
+        if number is not None:
+            numbers[field] = number
+    return replace(DEFAULT_RETRY_POLICY, **numbers)
+
+
+def read_retries_change(given: Mapping[str, Any], job: Job) -> RetryPolicy | None:
+    """The job's retry policy with the edited fields of a JSON body; None when there are none."""
+    changes = {column: value for column, value in given.items() if column in RETRY_COLUMNS}
+    return replace(retry_policy_of(job), **changes) if changes else None
 
 
 def require_known_calendars(session: Session, calendar_ids: Collection[int], kept: Collection[int] = ()) -> None:

@@ -1,11 +1,11 @@
 """`/jobs/{id}/runs` and `/runs/{id}`: the history of a job, and a run's results, log and bills."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from api.authentication import CurrentViewer
+from api.authentication import CurrentViewer, Writer
 from api.cursors import Position, make_cursor, read_cursor
 from api.paging import LongPageQuery, NumberId, PageQuery, TextId
 from api.resources import Here
@@ -23,6 +23,7 @@ from db.attempts import list_attempts
 from db.bills import list_run_bills
 from db.models import Bill, Result, Run, RunLogLine
 from db.results import count_results, list_results
+from db.retry_requests import look_out_for_retry, request_retry
 from db.run_log import list_log_lines
 from db.runs import get_run, list_runs
 
@@ -50,7 +51,22 @@ def get_one_run(run_id: NumberId, viewer: CurrentViewer, here: Here) -> RunDetai
         run, job = get_run(session, viewer, run_id)
         counts = {status.value: count for status, count in count_results(session, run.id).items()}
         attempts = [AttemptShape(**vars(attempt)) for attempt in list_attempts(session, viewer, run.id)]
-        return RunDetailShape(**run_shape(run).model_dump(), job_name=job.name, results=counts, attempts=attempts)
+        outlook = look_out_for_retry(session, run)
+        return RunDetailShape(
+            **run_shape(run).model_dump(),
+            job_name=job.name,
+            results=counts,
+            attempts=attempts,
+            retry_run_ids=[retry.id for retry in outlook.retries],
+            accounts_retryable=outlook.retryable,
+        )
+
+
+@router.post("/runs/{run_id}/retry-failed", status_code=202)
+def retry_failed_accounts(run_id: NumberId, viewer: Writer, here: Here) -> RunShape:
+    """Queue a run of the accounts that failed for a passing reason; 409 when there are none, or a run is under way."""
+    with here.transaction() as session:
+        return run_shape(request_retry(session, viewer, run_id, now=datetime.now(UTC)))
 
 
 @router.get("/runs/{run_id}/results")
@@ -109,6 +125,7 @@ def run_shape(run: Run) -> RunShape:
     return RunShape(
         id=run.id,
         job_id=run.session_id,
+        parent_run_id=run.parent_run_id,
         trigger=run.trigger,
         status=run.status,
         cause=run.cause,
@@ -120,6 +137,7 @@ def run_shape(run: Run) -> RunShape:
         moved_to=run.moved_to,
         start_by=run.start_by,
         queued_at=run.queued_at,
+        run_after=run.run_after,
         started_at=run.started_at,
         finished_at=run.finished_at,
         lateness_seconds=run.lateness_seconds,

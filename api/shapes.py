@@ -93,6 +93,8 @@ class JobShape(BaseModel):
     misfire_grace_seconds: int | None
     calendar_ids: list[int]
     on_holiday: str
+    max_attempts: int
+    retry_delay_seconds: int
     timeout_seconds: int
     updated_at: datetime
     version: int
@@ -111,11 +113,14 @@ class AccountChangesShape(BaseModel):
 class RunShape(BaseModel):
     """A run, or an occurrence that was missed or skipped, or several of them up to `scheduled_until`.
 
+    It starts at `run_after` at the earliest. A retry of the accounts that failed in an earlier run has that as
+    `parent_run_id`, until the earlier one is deleted.
     `lateness_seconds` is from when it was due or asked for to the first start of its import.
     """
 
     id: int
     job_id: str
+    parent_run_id: int | None
     trigger: str
     status: str
     cause: str | None
@@ -127,6 +132,7 @@ class RunShape(BaseModel):
     moved_to: datetime | None
     start_by: datetime | None
     queued_at: datetime
+    run_after: datetime
     started_at: datetime | None
     finished_at: datetime | None
     lateness_seconds: float | None
@@ -149,11 +155,16 @@ class AttemptShape(BaseModel):
 
 
 class RunDetailShape(RunShape):
-    """A run with its job's name, how many accounts ended in each way, and who worked on it."""
+    """A run with its job's name, how many accounts ended in each way, who worked on it, and its retries.
+
+    `accounts_retryable` is how many accounts `POST /runs/{id}/retry-failed` would try again.
+    """
 
     job_name: str
     results: dict[str, int]
     attempts: list[AttemptShape]
+    retry_run_ids: list[int]
+    accounts_retryable: int
 
 
 class ResultShape(BaseModel):

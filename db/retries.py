@@ -32,7 +32,7 @@ from db.models import (
     RunTrigger,
 )
 from db.result_words import count_accounts
-from db.run_log import LogLine, record_log_line, record_log_lines
+from db.run_log import record_log_line
 
 JITTER = 0.2  # a fifth more or less
 RETRIED_OUTCOMES = (RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.TIMED_OUT)
@@ -75,6 +75,11 @@ def is_waiting_retry() -> ColumnElement[bool]:
         Run.requested_by.is_(None),
         Run.started_at.is_(None),
     )
+
+
+def is_automatic(run: Run) -> bool:
+    """Whether nobody asked for this retry."""
+    return run.trigger == RunTrigger.RETRY and run.requested_by is None
 
 
 def has_queued_run(session: Session, job_id: str) -> bool:
@@ -150,9 +155,12 @@ def supersede_retries(
     _end_waiting(session, mine, now, status=RunStatus.SKIPPED, cause=Cause.SUPERSEDED, reason=reason)
 
 
-def stop_waiting_retries(session: Session, job_id: str, reason: str, now: datetime) -> None:
-    """End the job's automatic retries that wait, because a person wants nothing to run by itself."""
-    _end_waiting(session, Run.session_id == job_id, now, status=RunStatus.STOPPED, reason=reason)
+def stop_waiting_retries(
+    session: Session, job_id: str, reason: str, now: datetime, *, only: int | None = None
+) -> Sequence[int]:
+    """End the job's automatic retries that wait, or only this one, because a person does not want them; which."""
+    mine = Run.session_id == job_id if only is None else and_(Run.session_id == job_id, Run.id == only)
+    return _end_waiting(session, mine, now, status=RunStatus.STOPPED, reason=reason)
 
 
 def overall_outcome(session: Session, run: Run) -> RunStatus:
@@ -198,7 +206,7 @@ def _end_waiting(
     status: RunStatus,
     reason: str,
     cause: Cause | None = None,
-) -> None:
+) -> Sequence[int]:
     ended = session.scalars(
         update(Run)
         .where(mine, is_waiting_retry())
@@ -207,4 +215,5 @@ def _end_waiting(
         .execution_options(synchronize_session=False)
     ).all()
     for run_id in ended:
-        record_log_lines(session, run_id, [LogLine(now, LogLevel.INFO, f"run {status}: {reason}")])
+        record_log_line(session, run_id, LogLevel.INFO, f"run {status}: {reason}", at=now)
+    return ended

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from db.accounts import NewAccount
 from db.jobs import JobDraft
-from db.models import MAX_MISFIRE_GRACE_SECONDS
+from db.models import MAX_ATTEMPTS, MAX_MISFIRE_GRACE_SECONDS, MAX_RETRY_DELAY_SECONDS
+from db.retries import DEFAULT_RETRY_POLICY, RetryPolicy
 from db.schedules import DEFAULT_POLICY, MAX_CALENDARS, RunPolicy, Schedule
 from portal_import.accounts_csv import AccountsFile, InvalidAccountsFileError, read_accounts_csv
 from portal_import.url_templates import InvalidUrlError, check_url, portal_host, template_fields
@@ -33,6 +34,7 @@ def draft_job(
     csv: bytes | None,
     schedule: Schedule | None,
     policy: RunPolicy = DEFAULT_POLICY,
+    retries: RetryPolicy = DEFAULT_RETRY_POLICY,
     timeout_seconds: int = 3600,
 ) -> JobDraft:
     """The draft of a new job. Raises InvalidJobError with every field at fault, not only the first."""
@@ -47,7 +49,8 @@ def draft_job(
             problems["csv"] = str(error)
     columns = accounts.extra_columns if accounts else None
     problems |= check_job_urls(login_url, billing_url, columns)
-    problems |= _check_schedule(schedule) | check_policy(policy) | check_timeout(timeout_seconds)
+    problems |= _check_schedule(schedule) | check_policy(policy) | check_retries(retries)
+    problems |= check_timeout(timeout_seconds)
     clean_name = " ".join(name.split())
     problems |= check_name(clean_name)
     if problems or accounts is None:
@@ -60,6 +63,7 @@ def draft_job(
         schedule=schedule,
         accounts=new_accounts(accounts),
         policy=policy,
+        retries=retries,
         timeout_seconds=timeout_seconds,
     )
 
@@ -127,6 +131,18 @@ def check_policy(policy: RunPolicy) -> dict[str, str]:
         )
     if len(policy.calendar_ids) > MAX_CALENDARS:
         problems["calendar_ids"] = f"found {len(policy.calendar_ids)} calendars; at most {MAX_CALENDARS}"
+    return problems
+
+
+def check_retries(retries: RetryPolicy) -> dict[str, str]:
+    """The problems of how often and how soon failures are tried again, by field."""
+    problems: dict[str, str] = {}
+    if not 1 <= retries.max_attempts <= MAX_ATTEMPTS:
+        problems["max_attempts"] = f"found {retries.max_attempts}; allowed 1 (no retry) to {MAX_ATTEMPTS}"
+    if not 0 <= retries.retry_delay_seconds <= MAX_RETRY_DELAY_SECONDS:
+        problems["retry_delay_seconds"] = (
+            f"found {retries.retry_delay_seconds}; allowed 0 to {MAX_RETRY_DELAY_SECONDS} (6 hours)"
+        )
     return problems
 
 

@@ -1,6 +1,7 @@
 """Retries: which accounts are tried again, when, by which run, and what becomes of the job meanwhile."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ from db.accounts import list_unfinished_accounts
 from db.claiming import Claim, claim_runs
 from db.claims import finish_run, recover_runs, requeue_run
 from db.engine import transaction
-from db.errors import ConflictError
+from db.errors import ConflictError, NotAllowedError, NotFoundError
 from db.firing import fire_due_jobs
 from db.jobs import delete_job, pause_job
 from db.ledger import draw_up_ledger
@@ -26,12 +27,14 @@ from db.models import (
     Priority,
     Result,
     ResultStatus,
+    Role,
     Run,
     RunStatus,
     RunTrigger,
 )
 from db.results import ResultRecord, record_result
 from db.retries import retry_delay
+from db.retry_requests import cancel_retry, request_retry
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
 from tests.factories import EVERY_MINUTE, NOW, make_account, make_job, make_portal, make_run, make_viewer
@@ -371,6 +374,42 @@ def test_stop_of_a_queued_run_stops_the_waiting_retry_too(engine: Engine, olive:
         request_stop(session, olive, job_id, now=NOW)
     assert [get_run(engine, i).status for i in (retry.id, run_id)] == [RunStatus.STOPPED] * 2
     assert get_job(engine, job_id).status == JobStatus.STOPPED
+
+
+def test_waiting_retry_can_be_called_off_by_itself(engine: Engine, olive: Viewer) -> None:
+    job_id, run_id, retry = wait_with_retry(engine, olive)
+    with transaction(engine) as session:
+        live = request_run(session, olive, job_id, trigger=RunTrigger.MANUAL, now=NOW).id
+        assert cancel_retry(session, olive, retry.id, now=NOW).status == RunStatus.STOPPED
+    assert get_run(engine, retry.id).reason == "called off before it began"
+    assert (get_run(engine, live).status, get_job(engine, job_id).status) == (RunStatus.QUEUED, JobStatus.QUEUED)
+    for other in (run_id, retry.id, live):
+        with transaction(engine) as session, pytest.raises(ConflictError, match="is no retry that waits"):
+            cancel_retry(session, olive, other, now=NOW)
+
+
+def test_only_who_may_stop_a_run_may_call_its_retry_off(engine: Engine, olive: Viewer) -> None:
+    _, _, retry = wait_with_retry(engine, olive)
+    with transaction(engine) as session:
+        stranger = make_viewer(session, "mallory")
+        viewer = replace(olive, role=Role.VIEWER)
+        with pytest.raises(NotFoundError):
+            cancel_retry(session, stranger, retry.id, now=NOW)
+        with pytest.raises(NotAllowedError):
+            cancel_retry(session, viewer, retry.id, now=NOW)
+    assert get_run(engine, retry.id).status == RunStatus.QUEUED
+
+
+def test_automatic_retries_follow_a_persons_retry_with_attempts_of_its_own(engine: Engine, olive: Viewer) -> None:
+    job_id = add_job(engine, olive, "ann", "bob", "cyd", max_attempts=2, retry_delay_seconds=3600)
+    first = only_retry(engine, ended_run(engine, job_id, SOME_FAILED))
+    run_through(engine, first.id, {"bob": PORTAL_ERROR, "cyd": OK}, seconds=2 * 3600)
+    with transaction(engine) as session:
+        asked = request_retry(session, olive, first.id, now=NOW)
+        assert (asked.attempt, asked.parent_run_id, asked.priority) == (1, first.id, Priority.PERSON)
+    run_through(engine, asked.id, {"bob": PORTAL_ERROR}, RunStatus.FAILED)
+    automatic = only_retry(engine, asked.id)
+    assert (automatic.attempt, automatic.priority, covered(engine, automatic)) == (2, Priority.BACKGROUND, ["bob"])
 
 
 def test_paused_job_tries_nothing_again(engine: Engine, olive: Viewer) -> None:
