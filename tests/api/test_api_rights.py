@@ -211,7 +211,10 @@ def test_no_answer_holds_a_secret(
         call(person.client, route, story)[1] for person in (olive, admin) for route in READS if route[1][-4:] != "file"
     ]
     job_id = created.json()["id"]
-    texts += [olive.client.request(m, p.format(job_id=job_id, run_id=story.run_id), json={"name": "x"}).text for m, p in WRITES]
+    texts += [
+        olive.client.request(m, p.format(job_id=job_id, run_id=story.run_id), json={"name": "x"}).text
+        for m, p in WRITES
+    ]
     for csv in (
         f"username,password\nann,{SECRET}\nann,{SECRET}\n",
         f"username,password\n,{SECRET}\n",
