@@ -55,6 +55,9 @@ class Settings(BaseSettings):
 
     database_url: Annotated[OptionalSecret, Field(validation_alias=AliasChoices("DATABASE_URL", "database_url"))] = None
     storage_url: Annotated[OptionalText, Field(validation_alias=AliasChoices("STORAGE_URL", "storage_url"))] = None
+    dask_scheduler: Annotated[
+        OptionalText, Field(validation_alias=AliasChoices("DASK_SCHEDULER", "dask_scheduler"))
+    ] = None
     home: Path = Path("var")
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8501

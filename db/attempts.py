@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session
 from db.models import RunAttempt, RunStatus, SchedulerInstance
 from db.runs import get_run
 from db.viewers import Viewer
+from db.worker_names import get_machine
 
 MAX_SHOWN = 100
 
 
 @dataclass(frozen=True)
 class AttemptView:
-    """An attempt as people see it; `host` is None when its scheduler_service is long gone."""
+    """An attempt as people see it; `host` is its machine, None when its scheduler_service is long gone."""
 
     attempt: int
     worker: str
@@ -41,6 +42,16 @@ def begin_attempts(session: Session, claims: Sequence[tuple[int, int, UUID]], *,
                 for run_id, attempt, token in claims
             ],
         )
+
+
+def pass_attempt(session: Session, lease_token: UUID, new_token: UUID, *, worker: str) -> None:
+    """The attempt goes on under another token, with the worker that took the claim over."""
+    session.execute(
+        update(RunAttempt)
+        .where(RunAttempt.lease_token == lease_token)
+        .values(lease_token=new_token, worker=worker)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def end_attempt(session: Session, lease_token: UUID | None, outcome: RunStatus, now: datetime) -> None:
@@ -64,6 +75,6 @@ def list_attempts(session: Session, viewer: Viewer, run_id: int) -> Sequence[Att
         .limit(MAX_SHOWN)
     ).all()
     return [
-        AttemptView(row.attempt, row.worker, host, row.started_at, row.ended_at, row.outcome)
+        AttemptView(row.attempt, row.worker, host or get_machine(row.worker), row.started_at, row.ended_at, row.outcome)
         for row, host in reversed(rows)
     ]

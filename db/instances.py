@@ -58,6 +58,16 @@ def record_fire_pass(session: Session, instance_id: str, now: datetime) -> None:
     _update(session, instance_id, last_seen_at=now, last_fire_at=now)
 
 
+def record_slots(session: Session, instance_id: str, slots: int) -> None:
+    """This process can execute that many runs now, on a cluster those of all processes together."""
+    _update(session, instance_id, slots=slots)
+
+
+def is_registered(session: Session, instance_id: str) -> bool:
+    """Whether this database knows that process."""
+    return session.get(SchedulerInstance, instance_id) is not None
+
+
 def record_stopped(session: Session, instance_id: str, now: datetime) -> None:
     """This process is going."""
     _update(session, instance_id, last_seen_at=now, stopped_at=now)

@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import threading
+from importlib.util import find_spec
 from types import FrameType
 
 from sqlalchemy.exc import OperationalError
@@ -22,6 +23,9 @@ def main() -> int:
         url = resolve_url(settings)
     except (InvalidSettingsError, EmbeddedServerError) as error:
         print(error, file=sys.stderr)
+        return 2
+    if settings.dask_scheduler is not None and find_spec("distributed") is None:
+        print("DASK_SCHEDULER is set, and Dask is missing; run: pip install -r requirements-dask.txt", file=sys.stderr)
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("apscheduler").setLevel(logging.ERROR)

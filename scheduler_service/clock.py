@@ -106,9 +106,9 @@ class Clock:
         """One turn at that instant, in place of the one that was asked for before."""
         self._add_once(step, "aim", instant)
 
-    def run_in_slot(self, supervise: Callable[[], None]) -> None:
-        """Supervise a run in a thread of its own."""
-        self._scheduler.add_job(supervise, executor="runs")
+    def run_in_slot(self, supervise: Callable[..., object], *args: object, name: str | None = None) -> None:
+        """Supervise a run where runs are executed."""
+        self._scheduler.add_job(supervise, args=args, executor="runs", id=name)
 
     def _add_once(self, step: Step, purpose: str, instant: datetime) -> None:
         self._scheduler.add_job(

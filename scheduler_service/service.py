@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
@@ -60,7 +61,7 @@ class SchedulerService:
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._draining = threading.Event()
         self._instance_id = ""
-        self._slots: Slots = LocalSlots(engine, settings, self._note_free_slot)
+        self._slots = _make_slots(engine, settings, self._note_free_slot)
         self._clock = Clock(self._slots.executor)
         self._fire_step = Step("fire", self.fire, self._clock)
         self._claim_step = Step("claim", self.claim, self._clock)
@@ -80,7 +81,7 @@ class SchedulerService:
                 host=socket.gethostname(),
                 pid=os.getpid(),
                 version=VERSION,
-                slots=self._settings.slots,
+                slots=self._slots.size,
                 now=_now(),
             )
         self._slots.start(self._clock, self._instance_id)
@@ -96,7 +97,7 @@ class SchedulerService:
             self._clock.run_soon(Step("aim anew", self.aim_anew, self._clock))
         self._clock.start()
         self._listener.start()
-        logger.info("scheduler %s is running with %s slots", self._instance_id, self._settings.slots)
+        logger.info("scheduler %s is running with %s slots", self._instance_id, self._slots.size)
 
     def stop(self) -> None:
         """Drain: claim nothing more, give running children their grace, then return their runs to the queue."""
@@ -217,6 +218,15 @@ class SchedulerService:
         if not self._draining.is_set():
             self._claim_step.wake()
             self._clock.run_at(self._count_step, _now() + COUNT_SOON)
+
+
+def _make_slots(engine: Engine, settings: Settings, on_free: Callable[[], None]) -> Slots:
+    """Where runs are executed: on this machine, or on a Dask cluster where one is named."""
+    if settings.dask_scheduler is None or settings.slots == 0:
+        return LocalSlots(engine, settings, on_free)
+    from scheduler_service.cluster_slots import ClusterSlots  # an optional package, and 50 MB
+
+    return ClusterSlots(settings.dask_scheduler, engine, settings, on_free)
 
 
 def _now() -> datetime:

@@ -20,9 +20,17 @@ logger = logging.getLogger(__name__)
 
 
 class Slots(Protocol):
-    """What the service needs of the place where runs are executed. `executor` is the clock's for them."""
+    """What the service needs of the place where runs are executed."""
 
-    executor: BaseExecutor
+    @property
+    def executor(self) -> BaseExecutor:
+        """The clock's executor for runs."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many runs can be executed at once now."""
+        ...
 
     def start(self, clock: Clock, instance_id: str) -> None:
         """Get ready to execute, in the name of that instance."""
@@ -53,7 +61,7 @@ class LocalSlots:
     """Child processes of this machine, each with a supervisor in a thread of this process."""
 
     def __init__(self, engine: Engine, settings: Settings, on_free: Callable[[], None]) -> None:
-        self._size = settings.slots
+        self.size = settings.slots
         self._held = HeldRuns(engine, timedelta(seconds=settings.lease_seconds), on_free)
         self._clock: Clock | None = None
         self._instance_id = ""
@@ -63,7 +71,7 @@ class LocalSlots:
         """Start the fork server, unless nothing is to be executed."""
         self._clock = clock
         self._instance_id = instance_id
-        if self._size:
+        if self.size:
             start_fork_server()
 
     def get_worker(self) -> str:
@@ -72,7 +80,7 @@ class LocalSlots:
 
     def count_free(self, session: Session) -> int:
         """The slots without a run."""
-        return self._size - len(self._held)
+        return self.size - len(self._held)
 
     def execute(self, claims: Sequence[Claim], held_until: float) -> None:
         """Supervise each run in a thread."""

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
@@ -47,9 +47,9 @@ class EndCause(Enum):
     DRAIN = "drain"
 
 
-def start_fork_server() -> None:
+def start_fork_server(also_preloaded: Sequence[str] = ()) -> None:
     """Start the process that children are forked from, with all that a run imports loaded."""
-    CHILDREN.set_forkserver_preload(PRELOADED)
+    CHILDREN.set_forkserver_preload([*PRELOADED, *also_preloaded])
     warm_up = CHILDREN.Process(target=_nothing, daemon=True)
     warm_up.start()
     warm_up.join()
@@ -145,7 +145,7 @@ class Supervisor:
                 finish_run(session, run_id, token, RunStatus.TIMED_OUT, reason, now)
             elif self._cause == EndCause.DRAIN or (self._cause is None and exit_code == -signal.SIGTERM):
                 # A SIGTERM of somebody else's: systemd, for one, sends it to the children as well.
-                requeue_run(session, run_id, token, "the scheduler was shut down", now, is_fault=False)
+                requeue_run(session, run_id, token, "its worker was shut down", now, is_fault=False)
             elif self._cause is None and exit_code != EXIT_LEASE_LOST:
                 reason = f"the import process {_explain_exit(exit_code)}"
                 if requeue_run(session, run_id, token, reason, now, is_fault=True):

@@ -15,7 +15,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting from outside, and no .env of a developer."""
     for name in Settings.model_fields:
         monkeypatch.delenv(f"PUNCTUAL_{name.upper()}", raising=False)
-    for name in ("DATABASE_URL", "STORAGE_URL"):
+    for name in ("DATABASE_URL", "STORAGE_URL", "DASK_SCHEDULER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
@@ -57,10 +57,11 @@ def test_invalid_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name:
 
 
 def test_blank_optional_values_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "STORAGE_URL", "PUNCTUAL_DEMO_PORT", "PUNCTUAL_ADMIN_PASSWORD"):
+    for name in ("DATABASE_URL", "STORAGE_URL", "DASK_SCHEDULER", "PUNCTUAL_DEMO_PORT", "PUNCTUAL_ADMIN_PASSWORD"):
         monkeypatch.setenv(name, "")
     settings = read_settings()
     assert settings.database_url is None
+    assert settings.dask_scheduler is None
     assert settings.effective_demo_port == 8502
 
 
@@ -74,7 +75,7 @@ def test_secrets_are_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_readme_documents_every_setting() -> None:
     readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
     names = {
-        n.upper() if n in ("database_url", "storage_url") else f"PUNCTUAL_{n.upper()}" for n in Settings.model_fields
+        n.upper() if n in ("database_url", "storage_url", "dask_scheduler") else f"PUNCTUAL_{n.upper()}" for n in Settings.model_fields
     }
     assert {name for name in names if f"| `{name}` |" not in readme} == set()
 
