@@ -18,6 +18,7 @@ from api import (
     runs,
     schedule_impact,
     schedules,
+    statistics,
 )
 from api.body_limit import BodyLimit
 from api.errors import add_error_handlers
@@ -64,6 +65,7 @@ def build_api(engine: Engine | None = None, settings: Settings | None = None) ->
         accounts,
         runs,
         ledger,
+        statistics,
         files,
         schedules,
         schedule_impact,

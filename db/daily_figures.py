@@ -100,10 +100,9 @@ def _fill(
 
 
 def _read(row: Any) -> DayFigures:
-    values: dict[str, Any] = {
-        name: float(value) if name.endswith("_seconds") else value for name, value in row._mapping.items()
-    }
-    return DayFigures(**values)
+    values: dict[str, Any] = {name: int(getattr(row, name)) for name in SUMMED}  # a sum of bigint comes as numeric
+    values |= {name: float(value) for name, value in row._mapping.items() if name.endswith("_seconds")}
+    return DayFigures(row.day, **values)
 
 
 def _add_to(table: str, key: str) -> str:

@@ -19,6 +19,7 @@ from db.viewers import Viewer
 from ui.coming_up import render_coming_up
 from ui.current_user import require_role
 from ui.dialogs import pass_on_wish
+from ui.history_charts import render_job_figures
 from ui.job_actions import DIALOG, LIVE, open_dialogs, render_actions, render_waiting
 from ui.job_history import render_history
 from ui.ledger_view import render_ledger
@@ -147,6 +148,7 @@ def load_job(viewer: Viewer, job_id: str) -> JobView:
 
 TABS: dict[str, Callable[[Viewer, str, ZoneInfo], None]] = {
     "Runs": render_history,
+    "History": render_job_figures,
     "Coming up": render_coming_up,
     "Ledger": render_ledger,
 }

@@ -11,15 +11,16 @@ from db.attempts import AttemptView, list_attempts
 from db.bills import list_run_bills
 from db.engine import transaction
 from db.errors import NotFoundError, PunctualError
-from db.models import LIVE_RUN_STATUSES, Bill, Job, Result, Run, RunLogLine, RunStatus
+from db.models import LIVE_RUN_STATUSES, Bill, History, Job, Result, Run, RunLogLine, RunStatus
 from db.results import list_results
+from db.retention import get_kept_since
 from db.run_log import list_newest_log_lines
 from db.runs import get_run, request_stop
 from db.viewers import Viewer
 from ui.attempts_table import render_attempts
 from ui.bills_table import render_bills
 from ui.current_user import require_role
-from ui.moments import duration
+from ui.moments import duration, exact
 from ui.outcomes import RUN_LOOKS, render_badge
 from ui.plain_text import plain
 from ui.results_table import render_log, render_results
@@ -40,6 +41,7 @@ class RunView:
     bills: Sequence[Bill]
     log: Sequence[RunLogLine]
     attempts: Sequence[AttemptView]
+    log_kept_since: datetime | None
 
 
 def main() -> None:
@@ -85,6 +87,11 @@ def render_run(viewer: Viewer, run_id: int, zone: ZoneInfo) -> None:
         render_bills(view.bills, run_id)
     with log:
         render_log(view.log, zone)
+        kept_since = view.log_kept_since
+        if kept_since is not None and (view.run.started_at or view.run.queued_at) < kept_since:
+            st.caption(
+                f"Log lines are kept since {exact(kept_since, zone, datetime.now(UTC))}; older ones were removed."
+            )
 
 
 def render_title(viewer: Viewer, view: RunView, zone: ZoneInfo) -> None:
@@ -147,7 +154,9 @@ def load_run(viewer: Viewer, run_id: int) -> RunView:
         results, more = list_results(session, viewer, run_id, limit=RESULTS_SHOWN)
         bills = list_run_bills(session, viewer, run_id)
         log = list_newest_log_lines(session, run_id)
-        return RunView(run, job, results, more is not None, bills, log, list_attempts(session, viewer, run_id))
+        attempts = list_attempts(session, viewer, run_id)
+        log_kept_since = get_kept_since(session, History.LOG)
+        return RunView(run, job, results, more is not None, bills, log, attempts, log_kept_since)
 
 
 main()

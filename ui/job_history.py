@@ -9,9 +9,11 @@ import streamlit as st
 
 from db.engine import transaction
 from db.errors import NotFoundError
-from db.models import Run
+from db.models import History, Run
+from db.retention import get_kept_since
 from db.runs import list_runs
 from db.viewers import Viewer
+from ui.moments import exact
 from ui.paging import render_paging
 from ui.runs_table import render_runs_table, runs_frame
 from ui.shell import is_phone
@@ -25,6 +27,7 @@ class RunsPage:
 
     runs: Sequence[Run]
     older_before: int | None
+    kept_since: datetime | None
 
 
 @st.fragment(run_every=2)
@@ -48,10 +51,14 @@ def render_runs(job_id: str, page: RunsPage, zone: ZoneInfo, now: datetime) -> N
         st.switch_page("pages/run.py", query_params={"id": str(chosen.id)})
     trail: list[int] = st.session_state.setdefault(f"runs-trail-{job_id}", [])
     render_paging(trail, page.older_before, "runs")
+    if page.kept_since is not None and page.older_before is None:
+        st.caption(f"Runs are kept since {exact(page.kept_since, zone, now)}; the history has the figures of all.")
 
 
 def load_runs(viewer: Viewer, job_id: str) -> RunsPage:
     """A page of the job's runs. Raises NotFoundError."""
     trail: list[int] = st.session_state.get(f"runs-trail-{job_id}", [])
     with transaction() as session:
-        return RunsPage(*list_runs(session, viewer, job_id, before_id=trail[-1] if trail else None, limit=RUNS_SHOWN))
+        before_id = trail[-1] if trail else None
+        runs, older_before = list_runs(session, viewer, job_id, before_id=before_id, limit=RUNS_SHOWN)
+        return RunsPage(runs, older_before, get_kept_since(session, History.RUNS))

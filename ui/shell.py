@@ -37,7 +37,9 @@ STYLE = """
   .stMainBlockContainer {padding: 4.25rem 1rem 3rem;}
   [data-testid="stElementToolbar"] {display: none;}
   [data-testid="stMetricValue"] {font-size: 1.1rem;}
-  .st-key-facts [data-testid="stColumn"] {min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem);}
+  .st-key-facts [data-testid="stColumn"], .st-key-figures [data-testid="stColumn"] {
+    min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem);
+  }
 }
 </style>
 """

@@ -143,6 +143,7 @@ def test_figures_of_a_random_history_equal_a_recount(engine: Engine, seed: int) 
             mine = select(Job.id).where(Job.user_id == viewer.user_id)
             days = list_days(session, viewer, until=TODAY, days=30)
             assert seen(days) == recount(*read_rows(session, Run.session_id.in_(mine)))
+            assert {type(v) for d in days for k, v in asdict(d).items() if not k.endswith("_seconds")} == {int, date}
         everything = recount(*read_rows(session))
         assert seen(list_days(session, admin, until=TODAY, days=30)) == everything
         assert sum(d.runs for d in everything.values()) > 20
