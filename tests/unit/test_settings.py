@@ -74,9 +74,8 @@ def test_secrets_are_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_readme_documents_every_setting() -> None:
     readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
-    names = {
-        n.upper() if n in ("database_url", "storage_url", "dask_scheduler") else f"PUNCTUAL_{n.upper()}" for n in Settings.model_fields
-    }
+    bare = ("database_url", "storage_url", "dask_scheduler")
+    names = {n.upper() if n in bare else f"PUNCTUAL_{n.upper()}" for n in Settings.model_fields}
     assert {name for name in names if f"| `{name}` |" not in readme} == set()
 
 
