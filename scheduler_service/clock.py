@@ -6,6 +6,7 @@ lost: it leads to a turn that starts after it came.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,9 @@ from scheduler_service.outages import describe_outage
 
 RETRY_AFTER = timedelta(seconds=2)
 STEP_THREADS = 27  # each of nine steps has at most one turn running and two waiting
+POLL = "poll"
+JUMP_CHECK_SECONDS = 1.0
+SMALLEST_JUMP_SECONDS = 1.0  # of the wall clock; what is smaller delays no poll by more
 NEVER_SKIPPED = 1_000_000  # APScheduler drops a turn when this many of it are running
 
 logger = logging.getLogger(__name__)
@@ -79,13 +83,16 @@ class Clock:
         executors = {"default": ThreadPoolExecutor(STEP_THREADS), "runs": runs}
         defaults = {"coalesce": True, "misfire_grace_time": None}
         self._scheduler: Any = BackgroundScheduler(timezone=UTC, executors=executors, job_defaults=defaults)
+        self._stopping = threading.Event()
 
     def start(self) -> None:
         """Start giving turns."""
         self._scheduler.start()
+        threading.Thread(target=self._watch_wall_clock, name="wall-clock", daemon=True).start()
 
     def stop(self) -> None:
         """Give no more turns; those that are running end by themselves. A second time it does nothing."""
+        self._stopping.set()
         if self._scheduler.running:
             # A pass of its thread that is under way when it is shut down no longer finds its own jobs, and dies of it.
             self._scheduler.pause()
@@ -96,7 +103,7 @@ class Clock:
         """A turn at once and then at this interval, left out while an earlier one still runs."""
         every = IntervalTrigger(seconds=seconds, timezone=UTC)
         now = datetime.now(UTC)
-        self._scheduler.add_job(step.take_turn, every, id=f"{step.name}: poll", next_run_time=now, max_instances=1)
+        self._scheduler.add_job(step.take_turn, every, id=f"{step.name}: {POLL}", next_run_time=now, max_instances=1)
 
     def run_soon(self, step: Step) -> None:
         """One turn, now."""
@@ -110,6 +117,18 @@ class Clock:
         """Supervise a run where runs are executed."""
         self._scheduler.add_job(supervise, args=args, executor="runs", id=name)
 
+    def _watch_wall_clock(self) -> None:
+        """APScheduler aims by the wall clock: one that is set back an hour would leave all polls an hour away."""
+        distance = _wall_from_monotonic()
+        while not self._stopping.wait(JUMP_CHECK_SECONDS):
+            seconds = _wall_from_monotonic() - distance
+            if abs(seconds) >= SMALLEST_JUMP_SECONDS:
+                distance += seconds
+                logger.warning("the wall clock jumped by %.0f s; all polls start anew", seconds)
+                for job in self._scheduler.get_jobs():
+                    if job.id.endswith(f": {POLL}"):
+                        job.modify(next_run_time=datetime.now(UTC))
+
     def _add_once(self, step: Step, purpose: str, instant: datetime) -> None:
         self._scheduler.add_job(
             step.take_turn,
@@ -118,3 +137,8 @@ class Clock:
             replace_existing=True,
             max_instances=NEVER_SKIPPED,
         )
+
+
+def _wall_from_monotonic() -> float:
+    """Seconds from the monotonic clock to the wall clock: the same for as long as the latter is not stepped."""
+    return datetime.now(UTC).timestamp() - time.monotonic()
