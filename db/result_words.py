@@ -14,7 +14,7 @@ FAILURE_WORDS = {
 }
 
 
-def describe_failures(counts: Mapping[ResultStatus, int], our_fault: str | None) -> str:
+def describe_failures(counts: Mapping[ResultStatus, int], our_fault: str | None = None) -> str:
     """How many accounts failed and how, with what failed on this side where that is known; empty when none did."""
     failures = sorted((status, n) for status, n in counts.items() if status not in SUCCEEDED_RESULTS)
     words = FAILURE_WORDS

@@ -342,6 +342,16 @@ def test_person_may_run_a_job_whose_retry_waits_and_the_whole_run_makes_it_needl
     assert (job.status, job.last_outcome, job.last_run_id) == ("completed", "completed", run_id)
 
 
+def test_whole_run_goes_before_a_retry_that_is_due_as_well(engine: Engine, olive: Viewer) -> None:
+    job_id, _, retry = wait_with_retry(engine, olive)
+    with transaction(engine) as session:
+        later = NOW + 2 * HOUR
+        run_id = make_run(session, session.get_one(Job, job_id), trigger=RunTrigger.SCHEDULE, at=later).id
+        held = start(session, run_id, 2 * 3600)
+        finish_run(session, run_id, held.lease_token, RunStatus.COMPLETED, None, later)
+    assert get_run(engine, retry.id).status == RunStatus.SKIPPED
+
+
 def test_whole_run_that_fails_leaves_a_retry_of_its_own_in_place_of_the_old_one(engine: Engine, olive: Viewer) -> None:
     job_id, _, old = wait_with_retry(engine, olive)
     run_id = ended_run(engine, job_id, {"ann": PORTAL_ERROR, "bob": OK, "cyd": OK})
