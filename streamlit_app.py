@@ -21,6 +21,7 @@ pages = [
     ),
     st.Page("pages/history.py", title="History", icon=":material/bar_chart:"),
     st.Page("pages/calendars.py", title="Calendars", icon=":material/event_busy:"),
+    st.Page("pages/evidence.py", title="Evidence", icon=":material/verified:"),
     st.Page("pages/job.py", title="Job", url_path="job", visibility="hidden"),
     st.Page("pages/run.py", title="Run", url_path="run", visibility="hidden"),
 ]

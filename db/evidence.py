@@ -73,7 +73,7 @@ def gather_evidence(session: Session, viewer: Viewer, now: datetime, *, sample_f
         _doubles(
             "fired_twice",
             "Occurrences fired twice",
-            "An instant of a job's schedule has two rows, so its bills may have been fetched twice.",
+            "Instants of a job's schedule that have two rows: bills may then have been fetched twice.",
             "runs",
             find_occurrences_fired_twice(session, viewer),
             guards[OCCURRENCE.name],
@@ -81,7 +81,7 @@ def gather_evidence(session: Session, viewer: Viewer, now: datetime, *, sample_f
         _doubles(
             "finished_twice",
             "Runs finished by two workers",
-            "Two workers wrote how the same run ended, although only one can hold its lease.",
+            "Runs whose end was written by two workers, although only one can hold the lease.",
             "attempts",
             find_runs_finished_twice(session, viewer),
             guards[FINISHED.name],
@@ -89,7 +89,7 @@ def gather_evidence(session: Session, viewer: Viewer, now: datetime, *, sample_f
         _doubles(
             "results_twice",
             "Accounts with two results in one run",
-            "A run signed in twice to an account, or wrote down twice what it brought.",
+            "Accounts for which one run wrote down two results: it may then have signed in twice.",
             "results",
             find_accounts_with_two_results(session, viewer),
             guards[RESULT.name],
@@ -129,7 +129,7 @@ def _overlaps(session: Session, viewer: Viewer, guard: GuardState) -> Line:
     return Line(
         key="overlapping",
         title="Jobs that overlap themselves",
-        meaning="A job has two runs running at this moment, signing in to the same accounts.",
+        meaning="Jobs with two runs running at this moment, signing in to the same accounts.",
         count=len(rows),
         is_fine=not rows and guard.holds,
         checked={"running": _count_running(session, viewer)},
@@ -148,7 +148,7 @@ def _expired_leases(session: Session, viewer: Viewer, now: datetime) -> Line:
     return Line(
         key="expired_leases",
         title="Expired leases not recovered",
-        meaning="A run whose worker fell silent is still held for it, although it should be back in the queue by now.",
+        meaning="Runs still held for a worker that fell silent, although they should be back in the queue by now.",
         count=len(rows),
         is_fine=not rows,
         checked={"running": _count_running(session, viewer)},
@@ -162,7 +162,7 @@ def _lost(gaps: GapCheck) -> Line:
     return Line(
         key="gaps",
         title="Gaps in ledgers",
-        meaning="A schedule expected an occurrence, and no row says that it ran, was missed or was skipped.",
+        meaning="Occurrences that a schedule expected, and no row says that they ran, were missed or were skipped.",
         count=len(gaps.lost),
         is_fine=not gaps.lost,
         checked={"jobs": gaps.jobs, "jobs_in_force": gaps.jobs_in_force, "occurrences": gaps.occurrences},
@@ -178,7 +178,7 @@ def _overdue(session: Session, viewer: Viewer, now: datetime, jobs_in_force: int
     return Line(
         key="overdue",
         title="Overdue schedules",
-        meaning="A schedule has been due for more than a minute, and nobody has fired it.",
+        meaning="Schedules that have been due for more than a minute, and nobody has fired them.",
         count=count,
         is_fine=count == 0,
         checked={"jobs_in_force": jobs_in_force},

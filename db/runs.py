@@ -1,7 +1,8 @@
 """Runs as people see them: ask for one, stop one, read the history."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,6 +16,16 @@ from db.viewers import Viewer
 from db.wake import Wake, send_wake
 
 PAGE_SIZE = 50
+NEWEST_RUNS = 1000
+
+
+@dataclass(frozen=True)
+class RecentLateness:
+    """Of the newest 1,000 runs: how late the last that started was, how many started, and how many of those late."""
+
+    last_seconds: float | None
+    started: int
+    late: int
 
 
 def request_run(session: Session, viewer: Viewer, job_id: str, *, trigger: RunTrigger, now: datetime) -> Run:
@@ -96,6 +107,16 @@ def list_runs(
         query = query.where(Run.id < before_id)
     rows = session.scalars(query.order_by(Run.id.desc()).limit(limit + 1)).all()
     return (rows, None) if len(rows) <= limit else (rows[:limit], rows[limit - 1].id)
+
+
+def measure_lateness(session: Session, *, late_after: timedelta) -> RecentLateness:
+    """How late the newest runs began; cheap, however long the history."""
+    newest = select(Run.id, Run.lateness_seconds).order_by(Run.id.desc()).limit(NEWEST_RUNS).subquery()
+    started = newest.c.lateness_seconds
+    last = select(started).where(started.is_not(None)).order_by(newest.c.id.desc()).limit(1).scalar_subquery()
+    is_late = started > late_after.total_seconds()
+    row = session.execute(select(last, func.count(started), func.count().filter(is_late)).select_from(newest)).one()
+    return RecentLateness(*row)
 
 
 def count_live_runs(session: Session) -> dict[str, int]:

@@ -13,7 +13,7 @@ from ui.moments import duration, exact
 from ui.outcomes import RUN_LOOKS, Look, pill_column
 from ui.shell import is_phone
 
-PHONE_COLUMNS = ("number", "ended", "took")
+PHONE_COLUMNS = ("from", "ended", "took")
 GIVEN_BACK = Look("Given back", "↩", "orange", ":material/undo:")
 AT_WORK = RUN_LOOKS[RunStatus.RUNNING]
 ATTEMPT_LOOKS = {**RUN_LOOKS, RunStatus.QUEUED: GIVEN_BACK}
@@ -25,7 +25,7 @@ def render_attempts(attempts: Sequence[AttemptView], zone: ZoneInfo, now: dateti
         return
     column = st.column_config
     frame = attempts_frame(attempts, zone, now)
-    with st.expander(f"Taken {len(attempts)} times", icon=":material/history:", expanded=True):
+    with st.expander(f"Taken by a worker {len(attempts)} times", icon=":material/history:", expanded=True):
         st.dataframe(
             frame,
             key="run-attempts",
@@ -34,9 +34,8 @@ def render_attempts(attempts: Sequence[AttemptView], zone: ZoneInfo, now: dateti
             row_height=38,
             column_order=PHONE_COLUMNS if is_phone() else tuple(frame.columns),
             column_config={
-                "number": column.NumberColumn("Time", width=60),
-                "host": column.TextColumn("Machine", help="Where the scheduler_service that took it was running"),
                 "from": column.TextColumn("From"),
+                "host": column.TextColumn("Machine", help="Where the scheduler_service that took it was running"),
                 "ended": pill_column("How it ended", (GIVEN_BACK, *RUN_LOOKS.values())),
                 "took": column.TextColumn("Took", alignment="right"),
             },
@@ -48,12 +47,11 @@ def attempts_frame(attempts: Sequence[AttemptView], zone: ZoneInfo, now: datetim
     return pd.DataFrame(
         [
             {
-                "number": number,
-                "host": attempt.host or "Not known any more",
                 "from": f"{exact(attempt.started_at, zone, now)}:{attempt.started_at:%S}",
+                "host": attempt.host or "Not known any more",
                 "ended": [(ATTEMPT_LOOKS[attempt.outcome] if attempt.outcome else AT_WORK).pill],
                 "took": duration((attempt.ended_at or now) - attempt.started_at),
             }
-            for number, attempt in enumerate(attempts, 1)
+            for attempt in attempts
         ]
     )

@@ -42,7 +42,7 @@ def test_evidence_tells_what_was_counted_and_what_guards_it(olive: Person) -> No
     assert line == {
         "key": "fired_twice",
         "title": "Occurrences fired twice",
-        "meaning": "An instant of a job's schedule has two rows, so its bills may have been fetched twice.",
+        "meaning": "Instants of a job's schedule that have two rows: bills may then have been fetched twice.",
         "count": 0,
         "is_fine": True,
         "checked": {"runs": 0},

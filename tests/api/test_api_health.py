@@ -75,5 +75,17 @@ def test_metrics_count_jobs_and_runs(engine: Engine, olive: Person, sign_in: Cal
     assert 'punctual_jobs{status="idle"} 0' in lines
     assert 'punctual_live_runs{status="running"} 1' in lines
     assert "punctual_scheduler_firing 1" in lines
+    assert not [line for line in lines if line.startswith("punctual_last_lateness_seconds")]
     age = next(line for line in lines if line.startswith("punctual_last_fire_age_seconds"))
     assert 1 <= float(age.split()[1]) < 60
+
+
+def test_metrics_tell_how_late_runs_began(engine: Engine, olive: Person, sign_in: Callable[..., Person]) -> None:
+    with transaction(engine) as session:
+        job = make_job(session, olive.viewer)
+        for seconds in (59, 61, 600, 0.25, None):
+            make_run(session, job, status=RunStatus.COMPLETED, lateness_seconds=seconds)
+    lines = sign_in("ada", Role.ADMIN).client.get("/metrics").text.splitlines()
+    assert "punctual_recent_runs_started 4" in lines
+    assert "punctual_recent_runs_late 2" in lines
+    assert "punctual_last_lateness_seconds 0.25" in lines

@@ -16,7 +16,7 @@ from tests.factories import DAILY, NOW, make_account, make_job, make_run, make_v
 from tests.ui.conftest import OpenPage, texts, words
 from ui.plain_text import plain
 
-PAGES = ("jobs", "new_job", "job", "run")
+PAGES = ("jobs", "new_job", "job", "run", "evidence")
 CSV = b"username,password,site\nada@example.com,s3cret-ada,north\nben@example.com,s3cret-ben,south\n"
 
 
