@@ -24,7 +24,8 @@ from bench.growth_peers import (
 )
 from bench.growth_rows import RUNS_A_JOB, add_jobs, add_people, job_id
 from bench.postgres import fresh_database, fresh_server
-from db.claims import claim_runs, expire_runs, recover_runs
+from db.claiming import claim_runs, expire_runs
+from db.claims import recover_runs
 from db.daily_figures import count_ended_runs, list_days, list_job_days
 from db.engine import transaction
 from db.firing import fire_due_jobs, get_earliest_next_run

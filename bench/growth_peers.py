@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 import resource
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -147,8 +148,8 @@ def _open_store(engine: Engine) -> Any:
 
 def memory_to_list(url: URL, how: Callable[[URL], int]) -> tuple[int, float]:
     """How many jobs a process of its own lists, and by how many MB it grew meanwhile."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_list_and_measure, (url.render_as_string(hide_password=False), how))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(_list_and_measure, url.render_as_string(hide_password=False), how).result()
 
 
 def list_with_apscheduler(url: URL) -> int:

@@ -35,8 +35,8 @@ def add_people(engine: Engine) -> None:
         )
 
 
-def add_jobs(engine: Engine, first: int, last: int) -> None:
-    """The jobs with these numbers, none of them due, and ten days of history for each."""
+def add_jobs(engine: Engine, first: int, last: int, *, owners: int = OWNERS) -> None:
+    """The jobs with these numbers, none of them due, and ten days of history for each; the owners have them in turn."""
     with engine.begin() as connection:
         # The foreign keys hold by construction; checking each of them takes longer than all the rest.
         connection.execute(text("SET LOCAL session_replication_role = replica"))
@@ -45,7 +45,7 @@ def add_jobs(engine: Engine, first: int, last: int) -> None:
                 connection.execute(
                     text(statement),
                     {"first": first, "last": last, "runs": RUNS_A_JOB, "every": RESULTS_EVERY, "portals": PORTALS}
-                    | {"owners": OWNERS},
+                    | {"owners": owners},
                 )
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM (ANALYZE)"))

@@ -357,8 +357,8 @@ class Job(Base):
         CheckConstraint("timeout_seconds BETWEEN 1 AND 604800", name="timeout_bounded"),
         CheckConstraint(f"max_attempts BETWEEN 1 AND {MAX_ATTEMPTS}", name="attempts_bounded"),
         CheckConstraint(f"retry_delay_seconds BETWEEN 0 AND {MAX_RETRY_DELAY_SECONDS}", name="retry_delay_bounded"),
-        Index("ix_import_sessions_user_id_created_at", "user_id", text("created_at DESC"), "id"),
-        Index("ix_import_sessions_created_at", text("created_at DESC"), "id"),
+        Index("ix_import_sessions_user_id_created_at", "user_id", "created_at", "id"),
+        Index("ix_import_sessions_created_at", "created_at", "id"),
         Index("ix_import_sessions_portal_id", "portal_id"),
         Index(
             "ix_import_sessions_due",

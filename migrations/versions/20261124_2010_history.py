@@ -1,4 +1,4 @@
-"""Figures of each day that outlive the runs, and up to when history was purged.
+"""Figures of each day that outlive the runs, up to when history was purged, and jobs in the order of their list.
 
 Nothing is counted here: the scheduler counts the runs that there are in small batches, as it does new ones.
 """
@@ -53,10 +53,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("history", name=op.f("pk_retention_marks")),
         comment="Up to when the purge has removed history, so that nobody takes it for lost",
     )
+    order_jobs()
 
 
 def downgrade() -> None:
     raise NotImplementedError("migrations only go forward; restore a backup instead")
+
+
+def order_jobs() -> None:
+    """Read backwards, these give the list's order whole: newest first, and among equals by id, the last first."""
+    for name, columns in {
+        "ix_import_sessions_user_id_created_at": ["user_id", "created_at", "id"],
+        "ix_import_sessions_created_at": ["created_at", "id"],
+    }.items():
+        op.drop_index(name, "import_sessions")
+        op.create_index(name, "import_sessions", columns)
 
 
 def create_days(table: str, key: str, parent: str, comment: str) -> None:
