@@ -88,6 +88,12 @@ def has_queued_run(session: Session, job_id: str) -> bool:
     return session.execute(select(query.exists())).scalar_one()
 
 
+def get_waiting_retry(session: Session, job_id: str) -> Run | None:
+    """The job's automatic retry that is due first, of those that wait."""
+    query = select(Run).where(Run.session_id == job_id, is_waiting_retry()).order_by(Run.run_after, Run.id).limit(1)
+    return session.scalar(query)
+
+
 def list_retryable_accounts(session: Session, run: Run, *, with_untried: bool) -> list[int]:
     """The accounts of an ended run that may do better next time, in the order of the CSV.
 

@@ -12,7 +12,9 @@ from db.calendars import load_calendars
 from db.engine import transaction
 from db.errors import NotFoundError
 from db.jobs import get_job
-from db.models import Account, Job
+from db.models import Account, Job, Run
+from db.result_words import count_accounts
+from db.retries import get_waiting_retry, retry_policy_of
 from db.runs import get_run
 from db.schedules import next_run_of, policy_of
 from db.viewers import Viewer
@@ -23,10 +25,11 @@ from ui.history_charts import render_job_figures
 from ui.job_actions import DIALOG, LIVE, open_dialogs, render_actions, render_waiting
 from ui.job_history import render_history
 from ui.ledger_view import render_ledger
-from ui.moments import both
+from ui.moments import both, relative
 from ui.outcomes import JOB_LOOKS, job_state, render_look
 from ui.plain_text import code, plain
 from ui.policy_editor import describe_policy
+from ui.retry_editor import describe_retries
 from ui.schedule_editor import describe_job_schedule
 from ui.shell import set_tab_title, viewer_zone
 
@@ -38,6 +41,7 @@ class JobView:
     job: Job
     next_run: datetime | None
     calendar_names: dict[int, str]
+    retry: Run | None
     waiting: Sequence[Account]
 
 
@@ -106,7 +110,7 @@ def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     last_outcome = JOB_LOOKS[looks_at].label if looks_at else ""
     facts = [
         ("Next run", next_run if job.is_scheduled else "By hand only", describe_job_schedule(job, viewer_zone=zone)),
-        ("Last run", both(job.last_run_at, zone, now), last_outcome),
+        ("Last run", both(job.last_run_at, zone, now), "; ".join(filter(None, (last_outcome, retry_note(view, now))))),
         (
             "Accounts",
             f"{job.accounts_count:,}",
@@ -119,10 +123,19 @@ def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
                 st.caption(label)
                 st.markdown(f"**{value}**")
                 st.caption(plain(note) or "–")
-    treatment = describe_policy(policy_of(job), view.calendar_names)
-    if job.is_scheduled and treatment:
+    policies = [describe_policy(policy_of(job), view.calendar_names)] if job.is_scheduled else []
+    treatment = "; ".join(filter(None, (*policies, describe_retries(retry_policy_of(job)))))
+    if treatment:
         st.caption(f":material/tune: {treatment[:1].upper()}{treatment[1:]}")
     st.caption(f"Signs in at {code(job.login_url)} and reads bills at {code(job.billing_url)}")
+
+
+def retry_note(view: JobView, now: datetime) -> str:
+    """When failed accounts are tried again, while that waits."""
+    if view.retry is None:
+        return ""
+    when = relative(view.retry.run_after, now) if view.retry.run_after > now else "as soon as possible"
+    return f"{count_accounts(view.retry.accounts_total)} tried again {when}"
 
 
 def load_head(viewer: Viewer, address_id: str) -> Job:
@@ -143,7 +156,8 @@ def load_job(viewer: Viewer, job_id: str) -> JobView:
         calendars = load_calendars(session, job.calendar_ids)
         names = {calendar_id: calendar.name for calendar_id, calendar in calendars.items()}
         next_run = next_run_of(job, tuple(calendars[i] for i in job.calendar_ids if i in calendars))
-        return JobView(job, next_run, names, list_accounts_needing_attention(session, job, limit=50))
+        retry = get_waiting_retry(session, job.id)
+        return JobView(job, next_run, names, retry, list_accounts_needing_attention(session, job, limit=50))
 
 
 TABS: dict[str, Callable[[Viewer, str, ZoneInfo], None]] = {

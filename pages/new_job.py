@@ -10,6 +10,7 @@ from db.engine import transaction
 from db.errors import PortalNotAuthorisedError, PunctualError
 from db.jobs import JobDraft, create_job
 from db.models import Role
+from db.retries import DEFAULT_RETRY_POLICY
 from db.viewers import Viewer
 from portal_import.job_draft import InvalidJobError, draft_job
 from recurrence import InvalidScheduleError
@@ -18,6 +19,7 @@ from ui.accounts_upload import render_accounts_upload
 from ui.authorisation import CONFIRM, render_authorisation
 from ui.current_user import require_role
 from ui.plain_text import plain
+from ui.retry_editor import render_retry_editor
 from ui.schedule_editor import render_schedule_editor
 from ui.shell import viewer_zone
 
@@ -27,6 +29,8 @@ FIELD_NAMES = {
     "login_url": "Login URL",
     "billing_url": "Billing URL",
     "schedule": "Schedule",
+    "max_attempts": "Attempts",
+    "retry_delay_seconds": "Wait before a retry",
 }
 
 
@@ -51,6 +55,7 @@ def main() -> None:
     with st.container(border=True):
         st.subheader("Schedule")
         choice = render_schedule_editor("new", viewer_zone(viewer))
+    retries = render_retry_editor("new", DEFAULT_RETRY_POLICY)
     refusal = st.container()
     if not st.button("Create job", type="primary", icon=":material/check:"):
         return
@@ -62,6 +67,7 @@ def main() -> None:
             csv=data,
             schedule=choice.schedule,
             policy=choice.policy,
+            retries=retries,
         )
         if choice.problem is not None:
             raise InvalidJobError({"schedule": choice.problem})

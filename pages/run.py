@@ -12,18 +12,21 @@ from db.bills import list_run_bills
 from db.engine import transaction
 from db.errors import NotFoundError, PunctualError
 from db.models import LIVE_RUN_STATUSES, Bill, History, Job, Result, Run, RunLogLine, RunStatus
+from db.result_words import count_accounts
 from db.results import list_results
 from db.retention import get_kept_since
+from db.retry_requests import RetryOutlook, look_out_for_retry
 from db.run_log import list_newest_log_lines
 from db.runs import get_run, request_stop
 from db.viewers import Viewer
 from ui.attempts_table import render_attempts
 from ui.bills_table import render_bills
 from ui.current_user import require_role
-from ui.moments import duration, exact
+from ui.moments import duration, exact, relative
 from ui.outcomes import RUN_LOOKS, render_badge
 from ui.plain_text import plain
 from ui.results_table import render_log, render_results
+from ui.retry_view import render_call_off_button, render_chain, render_retry_button, waits_for_its_time
 from ui.runs_table import describe_run, run_duration
 from ui.shell import set_tab_title, viewer_zone
 
@@ -41,6 +44,7 @@ class RunView:
     bills: Sequence[Bill]
     log: Sequence[RunLogLine]
     attempts: Sequence[AttemptView]
+    outlook: RetryOutlook
     log_kept_since: datetime | None
 
 
@@ -75,6 +79,7 @@ def render_run(viewer: Viewer, run_id: int, zone: ZoneInfo) -> None:
     if was_live and not is_live:
         st.rerun()  # the whole page once more, so that it stops refreshing
     render_title(viewer, view, zone)
+    render_chain(view.run, view.job, view.outlook, zone, datetime.now(UTC))
     render_progress(view.run)
     render_attempts(view.attempts, zone, datetime.now(UTC))
     # Fixed labels: tabs whose labels change while the run is live fall back to the first one.
@@ -101,17 +106,31 @@ def render_title(viewer: Viewer, view: RunView, zone: ZoneInfo) -> None:
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             st.title(f"Run {view.run.id}", anchor=False, width="content")
             render_badge(RUN_LOOKS, view.run.status)
-        is_stoppable = view.run.status in LIVE_RUN_STATUSES and view.run.stop_requested_at is None
-        if viewer.may_write and is_stoppable and st.button("Stop", icon=":material/stop:", key="run-stop"):
-            stop(viewer, view.job.id, now)
+        if viewer.may_write:
+            render_buttons(viewer, view, now)
     st.caption(describe_run(view.run, zone, now))
     if view.run.reason:
         show = st.info if view.run.status in (RunStatus.STOPPED, RunStatus.SKIPPED) else st.warning
         show(f"{view.run.reason[:1].upper()}{view.run.reason[1:]}.", icon=RUN_LOOKS[view.run.status].icon)
 
 
+def render_buttons(viewer: Viewer, view: RunView, now: datetime) -> None:
+    """What a person can do with the run: end it while it is live, then have its failed accounts tried again."""
+    if waits_for_its_time(view.run):
+        render_call_off_button(viewer, view.run)
+    elif view.run.status not in LIVE_RUN_STATUSES:
+        render_retry_button(viewer, view.run, view.job, view.outlook)
+    elif view.run.stop_requested_at is None and st.button("Stop", icon=":material/stop:", key="run-stop"):
+        stop(viewer, view.job.id, now)
+
+
 def render_progress(run: Run) -> None:
     """How far it is."""
+    if waits_for_its_time(run):
+        now = datetime.now(UTC)
+        when = relative(run.run_after, now) if run.run_after > now else "as soon as the job and a slot are free"
+        st.progress(0.0, text=f"Tries {count_accounts(run.accounts_total)} again {when}.")
+        return
     if run.status == RunStatus.QUEUED:
         st.progress(0.0, text="Waiting for a free slot.")
         return
@@ -156,7 +175,8 @@ def load_run(viewer: Viewer, run_id: int) -> RunView:
         log = list_newest_log_lines(session, run_id)
         attempts = list_attempts(session, viewer, run_id)
         log_kept_since = get_kept_since(session, History.LOG)
-        return RunView(run, job, results, more is not None, bills, log, attempts, log_kept_since)
+        outlook = look_out_for_retry(session, run)
+        return RunView(run, job, results, more is not None, bills, log, attempts, outlook, log_kept_since)
 
 
 main()

@@ -11,6 +11,7 @@ from db.engine import transaction
 from db.errors import ConflictError, PortalNotAuthorisedError, PunctualError
 from db.jobs import delete_job, get_job, resume_job, update_accounts, update_job, update_schedule
 from db.models import Job
+from db.retries import RetryPolicy, retry_policy_of
 from db.schedule_impact import preview_change, preview_resume
 from db.schedules import Schedule, policy_of, schedule_of
 from db.viewers import Viewer
@@ -23,12 +24,13 @@ from ui.authorisation import CONFIRM, host_of, render_authorisation
 from ui.dialogs import close_form, render_decision
 from ui.impact_view import render_impact, render_paused_change
 from ui.plain_text import plain
+from ui.retry_editor import render_retry_editor
 from ui.schedule_editor import ScheduleChoice, render_schedule_editor
 
 
 @st.dialog("Edit job", width="large", dismissible=False)
 def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...]) -> None:
-    """Name, addresses and schedule; nothing runs because of an edit."""
+    """Name, addresses, schedule and retries; nothing runs because of an edit."""
     key = f"edit-{job.id}-{job.version}"
     name = st.text_input("Name", value=job.name, max_chars=120, key=f"{key}-name")
     login_url = st.text_input("Login URL", value=job.login_url, key=f"{key}-login")
@@ -38,6 +40,7 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
     choice = render_schedule_editor(
         key, zone, schedule=_last_schedule(job), policy=policy_of(job), is_scheduled=job.is_scheduled
     )
+    retries = render_retry_editor(key, retry_policy_of(job))
     if choice.problem is None:
         render_change(job, choice, zone)
     if not render_decision("Save changes", key):
@@ -49,7 +52,7 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
         st.error(_refusal("Not saved", problems), icon=":material/error:")
         return
     try:
-        _save(viewer, job, name.strip(), login_url.strip(), billing_url.strip(), choice, authorised)
+        _save(viewer, job, name.strip(), login_url.strip(), billing_url.strip(), choice, retries, authorised)
     except PortalNotAuthorisedError:
         st.error(f"Not saved. {CONFIRM}", icon=":material/error:")
         return
@@ -166,6 +169,7 @@ def _save(
     login_url: str,
     billing_url: str,
     choice: ScheduleChoice,
+    retries: RetryPolicy,
     authorised: bool,
 ) -> None:
     now = datetime.now(UTC)
@@ -182,6 +186,7 @@ def _save(
             billing_url=billing_url,
             portal_host=host if host != portal_host(current.login_url) else None,
             policy=choice.policy,
+            retries=retries,
             expected_version=job.version,
             authorised=authorised,
         )

@@ -86,7 +86,7 @@ RESULT_LOOKS: dict[str, Look] = {
         "✕",
         "red",
         ":material/cloud_off:",
-        "Usually passes by itself: run the job again later.",
+        "Usually passes by itself: the account is tried again, or press Retry failed accounts.",
     ),
     ResultStatus.PORTAL_CHANGED: Look(
         "Portal changed",
@@ -96,7 +96,11 @@ RESULT_LOOKS: dict[str, Look] = {
         "Check the job's two addresses; the portal's pages look different from what was expected.",
     ),
     ResultStatus.NOT_TRIED: Look(
-        "Not tried", "»", "gray", ":material/skip_next:", "Correct the other accounts' passwords, then run again."
+        "Not tried",
+        "»",
+        "gray",
+        ":material/skip_next:",
+        "Correct the other accounts' passwords, then press Retry failed accounts.",
     ),
     ResultStatus.FAILED: Look("Failed", "✕", "red", ":material/close:", "See the error and the run's log."),
 }

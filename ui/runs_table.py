@@ -19,9 +19,9 @@ def runs_frame(runs: Sequence[Run], zone: ZoneInfo, now: datetime) -> pd.DataFra
     return pd.DataFrame(
         [
             {
-                "when": exact(run.started_at or run.scheduled_for or run.queued_at, zone, now),
+                "when": exact(run.started_at or run.scheduled_for or run.run_after, zone, now),
                 "status": [RUN_LOOKS[run.status].pill],
-                "trigger": TRIGGER_WORDS[run.trigger],
+                "trigger": started_by(run),
                 "accounts": f"{run.accounts_succeeded} of {run.accounts_total}" if run.accounts_total else "–",
                 "duration": duration(run_duration(run, now)),
                 "lateness": lateness(run),
@@ -59,6 +59,11 @@ def render_runs_table(runs: Sequence[Run], frame: pd.DataFrame, *, phone: bool, 
     )
     click = st.session_state.get(pressed)
     return runs[click.row] if click is not None and click.row < len(runs) else None
+
+
+def started_by(run: Run) -> str:
+    """What asked for the run; of a retry, which run it retries."""
+    return TRIGGER_WORDS[run.trigger] + (f" of run {run.parent_run_id}" if run.parent_run_id is not None else "")
 
 
 def run_duration(run: Run, now: datetime) -> timedelta | None:

@@ -1,0 +1,93 @@
+"""The retries of a run on its page: the button, and the links to the runs before and after it."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from db.engine import transaction
+from db.errors import PunctualError
+from db.models import Job, JobStatus, Run, RunStatus
+from db.result_words import count_accounts
+from db.retries import is_automatic
+from db.retry_requests import RetryOutlook, cancel_retry, request_retry
+from db.viewers import Viewer
+from ui.moments import exact, relative
+from ui.outcomes import RUN_LOOKS
+
+
+def waits_for_its_time(run: Run) -> bool:
+    """Whether it is an automatic retry that has not begun."""
+    return run.status == RunStatus.QUEUED and is_automatic(run) and run.started_at is None
+
+
+def render_retry_button(viewer: Viewer, run: Run, job: Job, outlook: RetryOutlook) -> None:
+    """Retry failed accounts, where there are such and no run of the job is under way."""
+    if not outlook.retryable or job.status in (JobStatus.QUEUED, JobStatus.RUNNING):
+        return
+    accounts = count_accounts(outlook.retryable)
+    if st.button(
+        "Retry failed accounts",
+        icon=":material/replay:",
+        type="primary",
+        key="run-retry",
+        help=f"Signs in again to {accounts} that may do better now, and to no others.",
+    ):
+        retry(viewer, run.id)
+
+
+def render_call_off_button(viewer: Viewer, run: Run) -> None:
+    """The way to keep a retry that waits from beginning."""
+    if st.button(
+        "Call off", icon=":material/event_busy:", key="run-call-off", help="Nothing else of the job is stopped"
+    ):
+        try:
+            with transaction() as session:
+                cancel_retry(session, viewer, run.id, now=datetime.now(UTC))
+        except PunctualError as error:
+            st.toast(_sentence(str(error)), icon=":material/error:")
+
+
+def render_chain(run: Run, job: Job, outlook: RetryOutlook, zone: ZoneInfo, now: datetime) -> None:
+    """Links to the run that this one retries, and to those that retry it."""
+    if run.parent_run_id is None and not outlook.retries:
+        return
+    with st.container(gap="xxsmall"):
+        if run.parent_run_id is not None:
+            _link(run.parent_run_id, f"Retry of run {run.parent_run_id}", ":material/undo:")
+        for again in outlook.retries:
+            _link(again.id, describe_retry(again, job.max_attempts, zone, now), ":material/replay:")
+
+
+def describe_retry(again: Run, max_attempts: int, zone: ZoneInfo, now: datetime) -> str:
+    """What a retry does, will do or did, in a line."""
+    accounts = count_accounts(again.accounts_total)
+    attempt = f"attempt {again.attempt} of {max(again.attempt, max_attempts)}"
+    if again.started_at is not None:
+        outcome = RUN_LOOKS[again.status].label.lower()
+        return f"{accounts} retried as run {again.id} on {exact(again.started_at, zone, now)}, {attempt}: {outcome}"
+    if waits_for_its_time(again):
+        when = relative(again.run_after, now) if again.run_after > now else "as soon as it can"
+        return f"{accounts} tried again as run {again.id} {when}, {attempt}"
+    if again.status == RunStatus.QUEUED:
+        return f"{accounts} queued as run {again.id}"
+    return f"Run {again.id} was to retry {accounts}: {again.reason}"
+
+
+def retry(viewer: Viewer, run_id: int) -> None:
+    """Queue the retry and go to it."""
+    try:
+        with transaction() as session:
+            queued_id = request_retry(session, viewer, run_id, now=datetime.now(UTC)).id
+    except PunctualError as error:
+        st.toast(_sentence(str(error)), icon=":material/error:")
+        return
+    st.switch_page("pages/run.py", query_params={"id": str(queued_id)})
+
+
+def _link(run_id: int, label: str, icon: str) -> None:
+    st.page_link("pages/run.py", label=label, icon=icon, query_params={"id": str(run_id)})
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
