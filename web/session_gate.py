@@ -1,14 +1,15 @@
 """The gate before everything: no page, socket, file or upload without a live session.
 
 Pure ASGI, so it stands before Streamlit's WebSocket as well. It removes identity headers that a client
-sends, adds the signed-in user's, and closes open sockets when their session ends.
+sends, adds the signed-in user's, and closes open sockets when their session ends. While the database is away
+new requests are refused in words; open pages stay, and say so themselves.
 """
 
 import logging
 from urllib.parse import quote
 
 import anyio
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from db.viewers import Viewer
+from web.account_pages import render_page
 from web.identity import IDENTITY_HEADER, is_identity_header, seal_identity
 from web.session_cookie import look_up_viewer, read_token
 
@@ -26,6 +28,7 @@ PUBLIC_FOLDERS = ("/account/static/", "/api/", "/static/")
 INTERNAL_FOLDERS = ("/_stcore/", "/media/", "/component/", "/app/static/", "/files/")
 
 DATABASE_ERRORS = (DBAPIError, PoolTimeoutError)
+OUTAGE_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError)
 
 SESSION_ENDED = 4401
 TRY_AGAIN_LATER = 1013
@@ -51,9 +54,9 @@ class SessionGate:
         token = read_token(HTTPConnection(scope))
         try:
             viewer = await look_up_viewer(token)
-        except DATABASE_ERRORS:
-            log.exception("the database cannot be asked for a session")
-            await _refuse(scope, receive, send, _unavailable(), TRY_AGAIN_LATER)
+        except DATABASE_ERRORS as error:
+            log.error("the database cannot be asked for a session: %s", getattr(error, "orig", error))
+            await _refuse(scope, receive, send, _unavailable(scope), TRY_AGAIN_LATER)
             return
         if token is None or viewer is None:
             await _refuse(scope, receive, send, _sign_in_first(scope), SESSION_ENDED)
@@ -74,6 +77,7 @@ class _GuardedSocket:
         self._send = send
         self._is_accepted = False
         self._is_closed = False
+        self._is_in_outage = False
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         try:
@@ -109,10 +113,13 @@ class _GuardedSocket:
             return False
         try:
             viewer = await look_up_viewer(self._token)
-        except DATABASE_ERRORS:
-            log.exception("the database cannot be asked for a session")
-            await self._close(TRY_AGAIN_LATER)
-            return False
+        except OUTAGE_ERRORS as error:
+            # Nothing can be read or revoked meanwhile; the page, whose session was good until now, says so itself.
+            if not self._is_in_outage:
+                log.error("the database cannot be asked for a session: %s", getattr(error, "orig", error))
+            self._is_in_outage = True
+            return True
+        self._is_in_outage = False
         if viewer is None:
             await self._close(SESSION_ENDED)
         return viewer is not None
@@ -155,12 +162,13 @@ def _sign_in_first(scope: Scope) -> Response:
     return JSONResponse({"error": "sign in first"}, status_code=401, headers={"Cache-Control": "no-store"})
 
 
-def _unavailable() -> Response:
-    return JSONResponse(
-        {"error": "the database cannot be reached; try again shortly"},
-        status_code=503,
-        headers={"Cache-Control": "no-store", "Retry-After": "5"},
-    )
+def _unavailable(scope: Scope) -> Response:
+    if scope["type"] == "http" and _wants_page(scope):
+        response: Response = render_page("away.html", status=503)
+    else:
+        response = JSONResponse({"error": "the database cannot be reached; try again shortly"}, status_code=503)
+    response.headers.update({"Cache-Control": "no-store", "Retry-After": "5"})
+    return response
 
 
 def sign_in_address(scope: Scope) -> str:
