@@ -15,17 +15,19 @@ from pathlib import Path
 
 from bench.postgres import fresh_database, fresh_server
 from tests.chaos.checker import Findings
+from tests.chaos.own_postgres import OwnPostgres
 from tests.chaos.portal import running_portal
-from tests.chaos.scenarios import kill_one_of_three_again_and_again
+from tests.chaos.scenarios import kill_one_of_three_again_and_again, restart_postgres_again_and_again
 from tests.chaos.stage import Stage
 
 OCCURRENCES = 2000
 KILLS = 60
+RESTARTS = 10
 FINISH_SECONDS = 900
 
 
 @contextmanager
-def full_stage(name: str) -> Iterator[Stage]:
+def full_stage(name: str) -> Iterator[tuple[Stage, OwnPostgres]]:
     """A stage on a server of its own, on disk and with fsync."""
     with (
         tempfile.TemporaryDirectory(prefix="punctual-chaos-") as folder,
@@ -36,18 +38,24 @@ def full_stage(name: str) -> Iterator[Stage]:
         stage = Stage(engine, portal, Path(folder))
         stage.prepare()
         try:
-            yield stage
+            yield stage, OwnPostgres(home)
         finally:
             stage.close()
 
 
 def kill_every_second() -> Findings:
     """One of three schedulers killed every second for a minute under 2,000 occurrences."""
-    with full_stage("killing") as stage:
+    with full_stage("killing") as (stage, _):
         return kill_one_of_three_again_and_again(stage, occurrences=OCCURRENCES, kills=KILLS, seconds=FINISH_SECONDS)
 
 
-SCENARIOS: tuple[Callable[[], Findings], ...] = (kill_every_second,)
+def restart_postgres() -> Findings:
+    """Postgres restarted ten times, fast and immediate in turns, during firing and running."""
+    with full_stage("restarts") as (stage, postgres):
+        return restart_postgres_again_and_again(stage, postgres, restarts=RESTARTS)
+
+
+SCENARIOS: tuple[Callable[[], Findings], ...] = (kill_every_second, restart_postgres)
 
 
 def main() -> int:
