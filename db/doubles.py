@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from db.viewers import Viewer
 
-NEWEST_ROWS = 20_000
+NEWEST_ROWS = 10_000
 MAX_FINDINGS = 20
 
 
