@@ -12,7 +12,7 @@ from db.accounts import AccountChanges, NewAccount, replace_accounts
 from db.audit import record_audit
 from db.encryption import SecretBox
 from db.errors import ConflictError, NotAllowedError, NotFoundError
-from db.models import Job, JobStatus, Portal, RunStatus, User, new_id
+from db.models import LIVE_RUN_STATUSES, Job, JobStatus, Portal, Run, RunStatus, User, new_id
 from db.portals import ensure_portal
 from db.retries import DEFAULT_RETRY_POLICY, RetryPolicy, stop_waiting_retries
 from db.schedules import (
@@ -113,6 +113,8 @@ def list_jobs(
         query = query.where(or_(Job.name.ilike(pattern), Job.login_url.ilike(pattern)))
     if status:
         query = query.where(Job.status == status)
+    if status in LIVE_RUN_STATUSES:  # few of many jobs, which the indexes of live runs find at once
+        query = query.where(Job.id.in_(select(Run.session_id).where(Run.status == status)))
     if cursor:
         query = query.where(tuple_(Job.created_at, Job.id) < (cursor.created_at, cursor.id))
     rows = session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit + 1)).all()

@@ -165,6 +165,8 @@ IN_ORDER: dict[str, tuple[Work, Sequence[str]]] = {
 }
 BY_INDEX: dict[str, tuple[Work, Sequence[str]]] = {
     "fire, what is due": (lambda s: fire_due_jobs(s, NOW), ["ix_import_sessions_due"]),
+    "all jobs, running ones": (lambda s: list_jobs(s, ADMIN, status="running"), ["pk_import_sessions"]),
+    "all jobs, queued ones": (lambda s: list_jobs(s, ADMIN, status="queued"), ["pk_import_sessions"]),
     "queued runs that waited too long": (lambda s: expire_runs(s, NOW), []),
     "own jobs by status": (
         lambda s: count_jobs_by_status(s, OPERATOR),
