@@ -13,6 +13,7 @@ from db.audit import record_audit
 from db.encryption import SecretBox
 from db.errors import ConflictError, NotAllowedError, NotFoundError
 from db.models import LIVE_RUN_STATUSES, Job, JobStatus, Portal, Run, RunStatus, User, new_id
+from db.orphaned_files import record_orphaned_files
 from db.portals import ensure_portal
 from db.retries import DEFAULT_RETRY_POLICY, RetryPolicy, stop_waiting_retries
 from db.schedules import (
@@ -246,11 +247,15 @@ def resume_job(session: Session, viewer: Viewer, job_id: str, *, now: datetime) 
 
 
 def delete_job(session: Session, viewer: Viewer, job_id: str) -> None:
-    """Delete the job with its accounts, runs and bills. Raises ConflictError while a run is in progress."""
+    """Delete the job with its accounts, runs and bills; the scheduler removes the files of its bills a day later.
+
+    Raises ConflictError while a run is in progress.
+    """
     job = lock_job(session, viewer, job_id)
     if job.status == JobStatus.RUNNING:
         raise ConflictError("a run is in progress; stop it, then delete the job")
     record_audit(session, viewer.user_id, "job deleted", f"job {job.id}", before=_audited(job))
+    record_orphaned_files(session, job.id)
     session.execute(delete(Job).where(Job.id == job.id))
 
 

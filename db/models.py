@@ -755,6 +755,17 @@ class OwnerDay(DayOfFigures, Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, sort_order=-1)
 
 
+class OrphanedFile(Base):
+    __tablename__ = "orphaned_files"
+    __table_args__ = (
+        Index("ix_orphaned_files_orphaned_at", "orphaned_at"),
+        {"comment": "Files of deleted jobs' bills, until the scheduler has removed them from the storage"},
+    )
+
+    file_url: Mapped[str] = mapped_column(primary_key=True)
+    orphaned_at: Mapped[Instant]
+
+
 class RetentionMark(Base):
     __tablename__ = "retention_marks"
     __table_args__ = (

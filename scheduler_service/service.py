@@ -21,11 +21,12 @@ from db.claims import recover_runs
 from db.engine import transaction
 from db.firing import get_earliest_next_run
 from db.instances import get_last_zone_rules, record_fire_pass, record_seen, record_stopped, register_instance
+from db.orphaned_files import forget_files, list_orphaned_files
 from db.outages import note_outage
 from db.sign_in_throttle import purge_sign_in_attempts
 from db.user_sessions import purge_sessions
 from db.wake import Wake
-from portal_import.engine.storage import StorageError, remove_unfinished
+from portal_import.engine.storage import StorageError, remove_files, remove_unfinished
 from recurrence import zone_rules_version
 from scheduler_service.clock import Clock, Step
 from scheduler_service.firing import fire_backlog
@@ -45,6 +46,7 @@ COUNT_SECONDS = 15
 COUNT_SOON = timedelta(seconds=1)  # after a run has ended; a burst of ends is counted together
 PURGE_PAUSE = timedelta(seconds=8)  # between turns while much is left, so that it takes a fifth of the time
 UNFINISHED_KEPT_SECONDS = 24 * 3600
+ORPHANS_KEPT_SECONDS = 24 * 3600  # longer than any import takes to record what it stored
 STOP_GRACE_SECONDS = 5
 LOCKED_JOB_PAUSE = timedelta(seconds=0.25)
 CONTENDED_CLAIM_PAUSE = timedelta(seconds=0.05)
@@ -194,16 +196,25 @@ class SchedulerService:
             self._clock.run_at(self._purge_step, _now() + PURGE_PAUSE)
 
     def clean_storage(self) -> None:
-        """Remove the half files of runs that were killed while they wrote."""
+        """Remove the half files of runs that were killed while they wrote, and the files of deleted jobs."""
+        storage_url = self._settings.effective_storage_url
         try:
-            removed = remove_unfinished(
-                self._settings.effective_storage_url, older_than_seconds=UNFINISHED_KEPT_SECONDS
-            )
+            removed = remove_unfinished(storage_url, older_than_seconds=UNFINISHED_KEPT_SECONDS)
+            orphans = self._remove_orphans(storage_url)
         except (OSError, StorageError) as error:
             logger.error("the bill storage could not be cleaned: %s", error)
             return
-        if removed:
-            logger.info("removed %s half files from the bill storage", removed)
+        if removed or orphans:
+            logger.info("removed %s half files and %s of deleted jobs from the bill storage", removed, orphans)
+
+    def _remove_orphans(self, storage_url: str) -> int:
+        before = _now() - timedelta(seconds=ORPHANS_KEPT_SECONDS)
+        with transaction(self._engine) as session:
+            orphans = list_orphaned_files(session, before=before)
+        gone = remove_files(storage_url, orphans, older_than_seconds=ORPHANS_KEPT_SECONDS)
+        with transaction(self._engine) as session:
+            forget_files(session, gone)
+        return len(gone)
 
     def aim_anew(self) -> None:
         """Aim every schedule by the time zone rules of this process, which the last scheduler did not have."""

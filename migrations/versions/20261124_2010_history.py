@@ -53,6 +53,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("history", name=op.f("pk_retention_marks")),
         comment="Up to when the purge has removed history, so that nobody takes it for lost",
     )
+    op.create_table(
+        "orphaned_files",
+        sa.Column("file_url", sa.Text(), nullable=False),
+        sa.Column("orphaned_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("file_url", name=op.f("pk_orphaned_files")),
+        comment="Files of deleted jobs' bills, until the scheduler has removed them from the storage",
+    )
+    op.create_index("ix_orphaned_files_orphaned_at", "orphaned_files", ["orphaned_at"])
     order_jobs()
 
 

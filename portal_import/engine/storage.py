@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,8 @@ from uuid import uuid4
 import fsspec
 from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
+
+from db.documents import DocumentOutsideStorageError, document_key
 
 UNFINISHED_FOLDER = ".unfinished"
 PRIVATE_FOLDER = 0o700  # of other users of the machine, nobody reads the bills
@@ -100,6 +102,25 @@ def load_storage_class(storage_url: str) -> None:
     """Load the code for this kind of storage, and open nothing. What cannot be loaded is said when it is used."""
     with contextlib.suppress(ImportError, ValueError):
         fsspec.get_filesystem_class(split_protocol(storage_url)[0] or "file")
+
+
+def remove_files(storage_url: str, file_urls: Iterable[str], *, older_than_seconds: float) -> list[str]:
+    """Remove stored files; returns the addresses that need no further look, those that were not there among them.
+
+    A file that was written lately stays: a run has just brought it again, and may not have recorded it yet.
+    """
+    fs, root = _open_storage(storage_url)
+    done: list[str] = []
+    for file_url in file_urls:
+        try:
+            path = f"{root}/{document_key(storage_url, file_url)}"
+            if time.time() - fs.modified(path).timestamp() <= older_than_seconds:
+                continue
+            fs.rm_file(path)
+        except (DocumentOutsideStorageError, FileNotFoundError):
+            pass  # nothing of ours, or gone already: either way there is nothing left to do
+        done.append(file_url)
+    return done
 
 
 class _TemporaryFile:

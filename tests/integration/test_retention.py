@@ -20,6 +20,7 @@ from db.models import (
     Bill,
     History,
     Job,
+    JobDay,
     LogLevel,
     Result,
     ResultStatus,
@@ -33,6 +34,7 @@ from db.retention import PURGE_LOCK, PurgedBatch, get_kept_since, purge_log, pur
 from db.run_log import record_log_line
 from db.viewers import Viewer
 from scheduler_service.history import HistoryPurge
+from scheduler_service.service import SchedulerService
 from settings import Settings
 from tests.factories import DAILY, NOW, make_job, make_run, make_viewer
 
@@ -279,6 +281,19 @@ def test_the_scheduler_purges_by_its_settings_and_goes_on_where_it_was(
     with transaction(engine) as session:
         assert session.scalar(select(func.count()).select_from(RunLogLine)) == 0
         assert get_job(session, olive, job.id).last_run_id == runs_left(engine)[0]
+
+
+def test_the_service_counts_first_and_purges_then(engine: Engine, olive: Viewer, tmp_path: Path) -> None:
+    with transaction(engine) as session:
+        make_run(session, make_job(session, olive), status=RunStatus.COMPLETED, at=OLD)
+    service = SchedulerService(engine, Settings(home=tmp_path, slots=0, keep_runs_days=30))
+    service.purge()
+    assert len(runs_left(engine)) == 1
+    service.count()
+    service.purge()
+    assert runs_left(engine) == []
+    with transaction(engine) as session:
+        assert session.scalars(select(JobDay.completed)).all() == [1]
 
 
 def test_a_bill_in_use_makes_the_purge_try_again_later(engine: Engine, olive: Viewer, tmp_path: Path) -> None:
