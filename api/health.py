@@ -34,6 +34,7 @@ def get_health(response: Response, here: Here) -> HealthShape:
         )
     scheduler = SchedulerShape(
         firing=health.is_firing,
+        can_execute=health.can_execute,
         instances=health.instances,
         last_fire_at=health.last_fire_at,
         overdue_jobs=health.overdue_jobs,

@@ -227,9 +227,10 @@ class BillShape(BaseModel):
 
 
 class SchedulerShape(BaseModel):
-    """Whether schedules are being fired."""
+    """Whether schedules are being fired, and runs can be executed."""
 
     firing: bool
+    can_execute: bool
     instances: int
     last_fire_at: datetime | None
     overdue_jobs: int

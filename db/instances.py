@@ -17,12 +17,14 @@ KEPT_FOR = timedelta(days=7)
 
 @dataclass(frozen=True)
 class SchedulerHealth:
-    """Whether schedules are being fired, judged by progress and not by a process that exists."""
+    """Whether schedules are being fired, judged by progress and not by a process that exists; and whether any
+    process has slots: none has with PUNCTUAL_SLOTS=0, or while its Dask cluster is away."""
 
     is_firing: bool
     instances: int
     last_fire_at: datetime | None
     overdue_jobs: int
+    can_execute: bool
 
 
 def register_instance(session: Session, *, host: str, pid: int, version: str, slots: int, now: datetime) -> str:
@@ -93,7 +95,7 @@ def get_scheduler_health(session: Session, now: datetime) -> SchedulerHealth:
     ).scalar_one()
     fired = [i.last_fire_at for i in instances if i.last_fire_at is not None]
     is_firing = any(at > now - SILENT_AFTER for at in fired) and overdue == 0
-    return SchedulerHealth(is_firing, len(instances), newest, overdue)
+    return SchedulerHealth(is_firing, len(instances), newest, overdue, any(i.slots > 0 for i in instances))
 
 
 def _update(session: Session, instance_id: str, **values: object) -> None:

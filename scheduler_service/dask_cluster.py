@@ -13,8 +13,9 @@ from typing import Any
 
 from distributed import Client, Future, fire_and_forget
 from distributed.client import ClosedClientError
+from distributed.utils import LoopRunner
 
-from scheduler_service.dask_orders import ClusterOrder, Installation, prepare_worker, supervise_on_worker
+from scheduler_service.dask_orders import ClusterOrder, Installation, is_loaded, prepare_worker, supervise_on_worker
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
@@ -25,10 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class ClusterAwayError(Exception):
-    """the Dask cluster was away"""
+    """The Dask cluster cannot be used now."""
 
-    def __init__(self) -> None:
-        super().__init__(self.__doc__)
+    def __init__(self, why: str = "the Dask cluster was away") -> None:
+        super().__init__(why)
 
 
 class DaskCluster:
@@ -37,11 +38,13 @@ class DaskCluster:
     def __init__(self, address: str) -> None:
         self._address = address
         self._installation: Installation | None = None
+        self._loop = LoopRunner(asynchronous=False)  # ours: a client that failed to connect would leave its own behind
         self._client: Any = None
         self._is_closed = False
         self._outage: str | None = None
         self._lock = threading.Lock()
         self._name: str | None = None
+        self._readable: str | None = None  # the name of the cluster whose scheduler can read our tasks
         self._present: dict[str, int] = {}  # threads by worker
         self._fit: set[str] = set()
         self._unfit: dict[str, tuple[str, float]] = {}  # why, and when to look again
@@ -75,6 +78,9 @@ class DaskCluster:
         try:
             client = self._connect()
             name = str(client.scheduler_info(n_workers=0)["id"]).rpartition("Scheduler-")[2][:8]
+            if name != self._readable:
+                client.sync(self._check_scheduler, client, callback_timeout=ANSWER_SECONDS)
+                self._readable = name
             present = client.sync(client.scheduler.ncores_running, callback_timeout=ANSWER_SECONDS)
             self._see(name, present)
             newcomers = self._list_newcomers()
@@ -112,14 +118,30 @@ class DaskCluster:
         self._is_closed = True
         if self._client is not None:
             self._client.close(timeout=CONNECT_SECONDS)
+        if self._loop.is_started():
+            self._loop.stop()
 
     def _connect(self) -> Any:
         if self._client is None or self._client.status == "closed":
             self._client = None
-            self._client = Client(self._address, timeout=CONNECT_SECONDS, set_as_default=False, name="punctual")
+            if not self._loop.is_started():
+                self._loop.start()
+            self._client = Client(
+                self._address,
+                timeout=CONNECT_SECONDS,
+                loop=self._loop.loop,
+                set_as_default=False,
+                name="punctual",
+            )
         if self._client.status != "running":
-            raise ClusterAwayError
+            raise ClusterAwayError("its connection broke")
         return self._client
+
+    async def _check_scheduler(self, client: Any) -> None:
+        try:
+            await client.run_on_scheduler(is_loaded)
+        except ImportError as error:
+            raise ClusterAwayError(f"its scheduler cannot load Punctual: {error}") from None
 
     def _see(self, name: str | None, present: dict[str, int]) -> None:
         with self._lock:

@@ -57,10 +57,11 @@ class DaskCluster:
         assert self.scheduler is not None
         return self.scheduler.address
 
-    def start_scheduler(self) -> None:
+    def start_scheduler(self, *, knows_punctual: bool = True) -> None:
         file = self.folder / f"scheduler-{self.started}.json"
         command = ["scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--dashboard-address", "127.0.0.1:0"]
-        process = self._start("scheduler", [*command, "--scheduler-file", str(file)], {})
+        path = {"PYTHONPATH": str(PROJECT_ROOT) if knows_punctual else ""}
+        process = self._start("scheduler", [*command, "--scheduler-file", str(file)], path)
         process.address = wait_until(lambda: _read_address(file, process), START_SECONDS, "Dask's scheduler")
         self.scheduler = process
 
@@ -93,7 +94,7 @@ class DaskCluster:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [str(Path(sys.executable).with_name("dask")), *command],
-                env=kept | {"PYTHONPATH": str(PROJECT_ROOT)} | environment,
+                env=kept | {"PYTHONPATH": str(PROJECT_ROOT), **environment},
                 cwd=self.folder,
                 stdout=output,
                 stderr=output,

@@ -100,6 +100,8 @@ def render_scheduler_line(zone: ZoneInfo) -> None:
 def scheduler_words(health: SchedulerHealth, zone: ZoneInfo, now: datetime) -> str:
     """The scheduler's state in one line of Markdown."""
     if health.is_firing and health.last_fire_at is not None:
+        if not health.can_execute:
+            return ":orange[●] Scheduler: firing on time, but no slots: runs wait in the queue"
         ago = relative(health.last_fire_at, now)
         return f":green[●] Scheduler: firing on time, last pass {'just now' if ago == 'now' else ago}"
     if health.overdue_jobs and health.instances:

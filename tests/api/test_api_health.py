@@ -26,7 +26,7 @@ def test_health_is_503_without_a_scheduler(client: TestClient) -> None:
     assert answer.status_code == 503
     assert answer.json() == {
         "status": "failing",
-        "scheduler": {"firing": False, "instances": 0, "last_fire_at": None, "overdue_jobs": 0},
+        "scheduler": {"firing": False, "can_execute": False, "instances": 0, "last_fire_at": None, "overdue_jobs": 0},
         "database": "ok",
         "version": VERSION,
         "error": "no scheduler_service is running",
@@ -40,6 +40,7 @@ def test_health_is_200_while_schedules_are_fired(engine: Engine, client: TestCli
     body = answer.json()
     assert (body["status"], body["database"], body["error"]) == ("ok", "ok", None)
     assert body["scheduler"]["firing"] is True
+    assert body["scheduler"]["can_execute"] is True
     assert body["scheduler"]["last_fire_at"].endswith("Z")
     assert client.head("/health").status_code == 200
 

@@ -65,6 +65,14 @@ def test_nobody_fires_when_nobody_runs(engine: Engine) -> None:
     assert (health.is_firing, health.instances, health.last_fire_at, health.overdue_jobs) == (False, 0, None, 0)
 
 
+@pytest.mark.parametrize(("slots", "can_execute"), [((0,), False), ((0, 3), True), ((), False)])
+def test_somebody_needs_slots_to_execute(engine: Engine, slots: tuple[int, ...], can_execute: bool) -> None:
+    with transaction(engine) as session:
+        for count in slots:
+            register_instance(session, host="here", pid=7, version="1", slots=count, now=NOW)
+        assert get_scheduler_health(session, NOW).can_execute == can_execute
+
+
 def test_instance_that_lives_but_does_not_fire_is_not_enough(engine: Engine) -> None:
     instance = register(engine)
     fire(engine, instance)
