@@ -22,7 +22,7 @@ from db.engine import transaction
 from db.firing import get_earliest_next_run
 from db.instances import get_last_zone_rules, record_fire_pass, record_seen, record_stopped, register_instance
 from db.orphaned_files import forget_files, list_orphaned_files
-from db.outages import note_outage
+from db.outages import NOTICED_AFTER, note_outage
 from db.sign_in_throttle import purge_sign_in_attempts
 from db.user_sessions import purge_sessions
 from db.wake import Wake
@@ -48,6 +48,7 @@ PURGE_PAUSE = timedelta(seconds=8)  # between turns while much is left, so that 
 UNFINISHED_KEPT_SECONDS = 24 * 3600
 ORPHANS_KEPT_SECONDS = 24 * 3600  # longer than any import takes to record what it stored
 STOP_GRACE_SECONDS = 5
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 LOCKED_JOB_PAUSE = timedelta(seconds=0.25)
 CONTENDED_CLAIM_PAUSE = timedelta(seconds=0.05)
 
@@ -63,6 +64,7 @@ class SchedulerService:
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._draining = threading.Event()
         self._instance_id = ""
+        self._last_fire_at = LONG_AGO
         self._slots = _make_slots(engine, settings, self._note_free_slot)
         self._clock = Clock(self._slots.executor)
         self._fire_step = Step("fire", self.fire, self._clock)
@@ -123,13 +125,16 @@ class SchedulerService:
 
     def fire(self) -> None:
         """Fire everything that is due, then aim at the earliest schedule to come."""
-        with transaction(self._engine) as session:
-            note_outage(session, _now())
+        if _now() - self._last_fire_at > NOTICED_AFTER:  # there is no outage while this process itself fires
+            with transaction(self._engine) as session:
+                note_outage(session, _now())
         self._expire()  # first: a run that can no longer start must not keep its job's next occurrence from firing
         done = fire_backlog(self._engine, self._draining)
+        fired_at = _now()
         with transaction(self._engine) as session:
-            record_fire_pass(session, self._instance_id, _now())
+            record_fire_pass(session, self._instance_id, fired_at)
             earliest = get_earliest_next_run(session)
+        self._last_fire_at = fired_at
         if done.queued:
             self._claim_step.wake()
         if earliest is not None and earliest < _now() + timedelta(seconds=FIRE_POLL_SECONDS):

@@ -148,6 +148,24 @@ def test_service_notes_an_outage_before_anything_else(
     assert read(engine) == [(NOW, NOW + KEPT_FOR + DAY)]
 
 
+def test_process_that_slept_notes_it_when_it_fires_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a process that fired lately knows by itself that there was no outage."""
+    monkeypatch.setattr(service.Clock, "start", lambda _: None)
+    monkeypatch.setattr(service.WakeListener, "start", lambda _: None)
+    sleeper = SchedulerService(engine, Settings(slots=0))
+
+    def do_at(instant: datetime, entry: Callable[[SchedulerService], None]) -> None:
+        monkeypatch.setattr(service, "_now", lambda: instant)
+        entry(sleeper)
+
+    do_at(NOW, SchedulerService.start)
+    for seconds in (0, 30, 60):
+        do_at(NOW + seconds * SECOND, SchedulerService.fire)
+    assert read(engine) == []
+    do_at(NOW + HOUR, SchedulerService.fire)
+    assert read(engine) == [(NOW + 60 * SECOND, NOW + HOUR)]
+
+
 def test_outages_of_a_span_are_those_that_touch_it(engine: Engine) -> None:
     spans = [(NOW + n * HOUR, NOW + n * HOUR + HOUR / 2) for n in range(4)]
     with transaction(engine) as session:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from db.claims import claim_runs
+from db.claiming import claim_runs
 from db.engine import transaction
 from db.models import Run, RunStatus, RunTrigger
 from db.runs import request_run
@@ -44,7 +44,7 @@ def order(engine: Engine, portal: DemoPortal, tmp_path: Path, monkeypatch: pytes
         job_id = make_demo_job(session, viewer, portal, read_demo_accounts()[:1])
         now = datetime.now(UTC)
         request_run(session, viewer, job_id, trigger=RunTrigger.MANUAL, now=now)
-        (claim,) = claim_runs(session, now, worker="w", slots=1, lease=timedelta(seconds=RUN_SECONDS))
+        (claim,) = claim_runs(session, now, worker="w", slots=1, lease=timedelta(seconds=RUN_SECONDS)).claims
     return RunOrder(claim.run_id, claim.lease_token, engine.url.render_as_string(hide_password=False))
 
 
