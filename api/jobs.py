@@ -14,7 +14,7 @@ from api.multipart import require_multipart
 from api.paging import PageQuery, SearchText, TextId
 from api.policy_forms import require_known_calendars
 from api.resources import Here
-from api.runs import run_shape
+from api.runs import run_shapes
 from api.shapes import JobShape, OwnerShape, PageShape, RunShape
 from db.accounts import list_accounts
 from db.jobs import (
@@ -140,14 +140,15 @@ def remove_job(job_id: TextId, viewer: Writer, here: Here) -> Response:
 def run_job(job_id: TextId, viewer: Writer, here: Here) -> RunShape:
     """Queue a run now; 409 when one is queued or running."""
     with here.transaction() as session:
-        return run_shape(request_run(session, viewer, job_id, trigger=RunTrigger.API, now=datetime.now(UTC)))
+        run = request_run(session, viewer, job_id, trigger=RunTrigger.API, now=datetime.now(UTC))
+        return run_shapes(session, [run])[0]
 
 
 @router.post("/{job_id}/stop", status_code=202)
 def stop_job(job_id: TextId, viewer: Writer, here: Here) -> RunShape:
     """Stop the job's run: a queued one at once, a running one within seconds; 409 when there is none."""
     with here.transaction() as session:
-        return run_shape(request_stop(session, viewer, job_id, now=datetime.now(UTC)))
+        return run_shapes(session, [request_stop(session, viewer, job_id, now=datetime.now(UTC))])[0]
 
 
 @router.post("/{job_id}/pause")

@@ -1,9 +1,11 @@
 """`/jobs/{id}/runs` and `/runs/{id}`: the history of a job, and a run's results, log and bills."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from sqlalchemy.orm import Session
 
 from api.authentication import CurrentViewer, Writer
 from api.cursors import Position, make_cursor, read_cursor
@@ -22,6 +24,7 @@ from api.shapes import (
 from db.attempts import list_attempts
 from db.bills import list_run_bills
 from db.models import Bill, Result, Run, RunLogLine
+from db.queue import Waiting, describe_waiting, waiting_words
 from db.results import count_results, list_results
 from db.retry_requests import look_out_for_retry, request_retry
 from db.run_log import list_log_lines
@@ -40,7 +43,7 @@ def get_job_runs(
     assert before is None or isinstance(before, int)
     with here.transaction() as session:
         runs, following = list_runs(session, viewer, job_id, before_id=before, limit=query.limit)
-        items = [run_shape(run) for run in runs]
+        items = run_shapes(session, runs)
     return PageShape(items=items, next_cursor=make_cursor(key, list_name, [following]) if following else None)
 
 
@@ -53,7 +56,7 @@ def get_one_run(run_id: NumberId, viewer: CurrentViewer, here: Here) -> RunDetai
         attempts = [AttemptShape(**vars(attempt)) for attempt in list_attempts(session, viewer, run.id)]
         outlook = look_out_for_retry(session, run)
         return RunDetailShape(
-            **run_shape(run).model_dump(),
+            **run_shapes(session, [run])[0].model_dump(),
             job_name=job.name,
             results=counts,
             attempts=attempts,
@@ -66,7 +69,7 @@ def get_one_run(run_id: NumberId, viewer: CurrentViewer, here: Here) -> RunDetai
 def retry_failed_accounts(run_id: NumberId, viewer: Writer, here: Here) -> RunShape:
     """Queue a run of the accounts that failed for a passing reason; 409 when there are none, or a run is under way."""
     with here.transaction() as session:
-        return run_shape(request_retry(session, viewer, run_id, now=datetime.now(UTC)))
+        return run_shapes(session, [request_retry(session, viewer, run_id, now=datetime.now(UTC))])[0]
 
 
 @router.get("/runs/{run_id}/results")
@@ -120,8 +123,13 @@ def get_run_bills(
     return PageShape(items=items, next_cursor=make_cursor(key, list_name, [*position]))
 
 
-def run_shape(run: Run) -> RunShape:
-    """The run, without what only workers know."""
+def run_shapes(session: Session, runs: Sequence[Run]) -> list[RunShape]:
+    """The runs, without what only workers know; the queued ones with what they wait for."""
+    waiting = describe_waiting(session, runs, datetime.now(UTC))
+    return [_run_shape(run, waiting.get(run.id)) for run in runs]
+
+
+def _run_shape(run: Run, waiting: Waiting | None) -> RunShape:
     return RunShape(
         id=run.id,
         job_id=run.session_id,
@@ -142,6 +150,8 @@ def run_shape(run: Run) -> RunShape:
         finished_at=run.finished_at,
         lateness_seconds=run.lateness_seconds,
         stop_requested_at=run.stop_requested_at,
+        queue_position=waiting.position if waiting is not None else None,
+        waits_for=waiting_words(waiting, lambda at: f"{at:%d %b %H:%M:%S} UTC") if waiting is not None else None,
         accounts_total=run.accounts_total,
         accounts_done=run.accounts_done,
         accounts_succeeded=run.accounts_succeeded,

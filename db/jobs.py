@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, or_, select, tuple_
+from sqlalchemy import Select, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db.accounts import AccountChanges, NewAccount, replace_accounts
@@ -178,7 +178,8 @@ def update_job(
         if value is not None:
             setattr(job, column, value)
     if portal_host is not None:
-        job.portal_id = ensure_portal(session, portal_host, user_id=viewer.user_id, authorised=authorised, now=now).id
+        portal = ensure_portal(session, portal_host, user_id=viewer.user_id, authorised=authorised, now=now)
+        _move_to_portal(session, job, portal)
     if policy is not None:
         apply_policy(session, job, policy)
     _touch(session, viewer, job, "job edited", before, now)
@@ -297,6 +298,15 @@ def _touch(
     job.updated_at = now
     session.flush()
     record_audit(session, viewer.user_id, action, f"job {job.id}", before=before, after=_audited(job))
+
+
+def _move_to_portal(session: Session, job: Job, portal: Portal) -> None:
+    """The job's queued runs go along; a running one ends where it began."""
+    if job.portal_id != portal.id:
+        job.portal_id = portal.id
+        queued = update(Run).where(Run.session_id == job.id, Run.status == RunStatus.QUEUED)
+        session.execute(queued.values(portal_id=portal.id).execution_options(synchronize_session="fetch"))
+        send_wake(session, Wake.CLAIM)
 
 
 def _audited(job: Job) -> dict[str, Any]:

@@ -471,7 +471,7 @@ class Run(Base):
         ),
         Index("ix_import_runs_moved_to", "session_id", "moved_to", postgresql_where=text("moved_to IS NOT NULL")),
         Index("uq_import_runs_running", "session_id", unique=True, postgresql_where=text("status = 'running'")),
-        Index("ix_import_runs_queued", "session_id", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_import_runs_queued", "session_id", "priority", "id", postgresql_where=text("status = 'queued'")),
         Index(
             "ix_import_runs_delayed", "run_after", postgresql_where=text("status = 'queued' AND run_after > queued_at")
         ),

@@ -66,6 +66,11 @@ _STARTABLE = """
     AND ({0}.start_by IS NULL OR {0}.start_by >= :now OR {0}.started_at IS NOT NULL)
 """
 # OFFSET 0 keeps each probe a probe: as a join, the planner may read the whole queue for it.
+_BEFORE_IT_IN_JOB = f"""
+    SELECT FROM import_runs AS e
+    WHERE e.session_id = r.session_id AND {_STARTABLE.format("e")} AND (e.priority, e.id) < (r.priority, r.id)
+    OFFSET 0
+"""
 _OF_LANE = f"""
     SELECT r.id, r.run_after
     FROM import_runs AS r
@@ -73,11 +78,7 @@ _OF_LANE = f"""
       AND r.owner_id = l.owner_id AND coalesce(r.portal_id, 0) = l.portal_id AND r.priority = l.priority
       AND r.id <> ALL (CAST(:passed_over AS bigint[]))
       AND r.session_id NOT IN (SELECT session_id FROM running)
-      AND NOT EXISTS (
-          SELECT FROM import_runs AS e
-          WHERE e.session_id = r.session_id AND {_STARTABLE.format("e")} AND (e.priority, e.id) < (r.priority, r.id)
-          OFFSET 0
-      )
+      AND NOT EXISTS ({_BEFORE_IT_IN_JOB})
     ORDER BY r.run_after, r.id
 """  # noqa: S608 - put together from constants
 _TURNS = text(f"""
@@ -123,6 +124,9 @@ _TURNS = text(f"""
     FROM heads AS l JOIN owners ON owners.owner_id = l.owner_id
     CROSS JOIN LATERAL ({_OF_LANE} LIMIT :depth) AS run
 """)  # noqa: S608 - put together from constants
+_BEHIND = text(f"""
+    SELECT r.id FROM import_runs AS r WHERE r.id = ANY (:run_ids) AND EXISTS ({_BEFORE_IT_IN_JOB})
+""")  # noqa: S608 - put together from constants
 
 
 def list_turns(
@@ -150,6 +154,11 @@ def list_turns(
             owners *= DEEPER
         else:
             depth *= DEEPER
+
+
+def list_behind(session: Session, run_ids: Sequence[int], now: datetime) -> set[int]:
+    """Those of the runs whose job has another queued run to start before them."""
+    return set(session.scalars(_BEHIND, {"run_ids": list(run_ids), "now": now}))
 
 
 def _arrange(turns: Sequence[Turn], limit: int, owners: int, depth: int) -> tuple[list[Turn], _Kind | None]:

@@ -13,6 +13,7 @@ from db.engine import transaction
 from db.errors import NotFoundError
 from db.jobs import get_job
 from db.models import Account, Job, Run
+from db.queue import Waiting, describe_waiting_jobs
 from db.result_words import count_accounts
 from db.retries import get_waiting_retry, retry_policy_of
 from db.runs import get_run
@@ -32,6 +33,7 @@ from ui.policy_editor import describe_policy
 from ui.retry_editor import describe_retries
 from ui.schedule_editor import describe_job_schedule
 from ui.shell import set_tab_title, viewer_zone
+from ui.waiting import describe_wait
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class JobView:
     next_run: datetime | None
     calendar_names: dict[int, str]
     retry: Run | None
-    waiting: Sequence[Account]
+    stuck: Sequence[Account]
+    queued: Waiting | None
 
 
 def main() -> None:
@@ -88,7 +91,7 @@ def render_head(viewer: Viewer, job_id: str, zone: ZoneInfo) -> None:
         st.warning(
             "This job has no accounts yet, so it cannot run. Upload its accounts CSV.", icon=":material/group_off:"
         )
-    render_waiting(viewer, view.job, view.waiting)
+    render_waiting(viewer, view.job, view.stuck)
 
 
 def render_title(viewer: Viewer, job: Job) -> None:
@@ -108,6 +111,8 @@ def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     next_run = "Paused" if job.paused_at is not None else both(view.next_run, zone, now)
     looks_at = job.status if job.status in LIVE else job.last_outcome
     last_outcome = JOB_LOOKS[looks_at].label if looks_at else ""
+    if view.queued is not None:
+        last_outcome += f": {describe_wait(view.queued, zone, now)}"
     facts = [
         ("Next run", next_run if job.is_scheduled else "By hand only", describe_job_schedule(job, viewer_zone=zone)),
         ("Last run", both(job.last_run_at, zone, now), "; ".join(filter(None, (last_outcome, retry_note(view, now))))),
@@ -157,7 +162,9 @@ def load_job(viewer: Viewer, job_id: str) -> JobView:
         names = {calendar_id: calendar.name for calendar_id, calendar in calendars.items()}
         next_run = next_run_of(job, tuple(calendars[i] for i in job.calendar_ids if i in calendars))
         retry = get_waiting_retry(session, job.id)
-        return JobView(job, next_run, names, retry, list_accounts_needing_attention(session, job, limit=50))
+        stuck = list_accounts_needing_attention(session, job, limit=50)
+        queued = describe_waiting_jobs(session, [job], datetime.now(UTC)).get(job.id)
+        return JobView(job, next_run, names, retry, stuck, queued)
 
 
 TABS: dict[str, Callable[[Viewer, str, ZoneInfo], None]] = {

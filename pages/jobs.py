@@ -10,6 +10,7 @@ import streamlit as st
 from db.engine import transaction
 from db.jobs import JobCursor, count_jobs_by_status, list_jobs, list_owner_names
 from db.models import Job, JobStatus
+from db.queue import Waiting, describe_waiting_jobs
 from db.schedules import list_next_runs
 from db.viewers import Viewer
 from ui.bulk_actions import DIALOG, open_dialogs, render_bulk_actions
@@ -32,6 +33,7 @@ class JobsPage:
     next_cursor: JobCursor | None
     owners: dict[str, str]
     next_runs: dict[str, datetime | None]
+    waiting: dict[str, Waiting]
 
 
 def main() -> None:
@@ -90,7 +92,7 @@ def render_table(viewer: Viewer, zone: ZoneInfo, q: str, status: str | None) -> 
     message = st.session_state.pop("jobs-message", None)
     if message:
         st.toast(message)
-    frame = jobs_frame(page.jobs, zone, datetime.now(UTC), page.owners, page.next_runs)
+    frame = jobs_frame(page.jobs, zone, datetime.now(UTC), page.owners, page.next_runs, page.waiting)
     key = f"jobs-{hash(tuple(job.id for job in page.jobs))}"
     actions = st.container()
     pick = render_jobs_table(page.jobs, frame, phone=is_phone(), selects=viewer.may_write, key=key)
@@ -132,7 +134,8 @@ def load_jobs(viewer: Viewer, q: str, status: str | None, cursor: JobCursor | No
         jobs, next_cursor = list_jobs(session, viewer, q=q, status=status, cursor=cursor)
         shows_owners = viewer.is_admin and any(job.user_id != viewer.user_id for job in jobs)
         owners = list_owner_names(session, {job.user_id for job in jobs}) if shows_owners else {}
-        return JobsPage(jobs, next_cursor, owners, list_next_runs(session, jobs))
+        waiting = describe_waiting_jobs(session, jobs, datetime.now(UTC))
+        return JobsPage(jobs, next_cursor, owners, list_next_runs(session, jobs), waiting)
 
 
 main()

@@ -12,6 +12,7 @@ from db.bills import list_run_bills
 from db.engine import transaction
 from db.errors import NotFoundError, PunctualError
 from db.models import LIVE_RUN_STATUSES, Bill, History, Job, Result, Run, RunLogLine, RunStatus
+from db.queue import Waiting, describe_waiting
 from db.result_words import count_accounts
 from db.results import list_results
 from db.retention import get_kept_since
@@ -29,6 +30,7 @@ from ui.results_table import render_log, render_results
 from ui.retry_view import render_call_off_button, render_chain, render_retry_button, waits_for_its_time
 from ui.runs_table import describe_run, run_duration
 from ui.shell import set_tab_title, viewer_zone
+from ui.waiting import describe_wait
 
 RESULTS_SHOWN = 500
 
@@ -39,6 +41,7 @@ class RunView:
 
     run: Run
     job: Job
+    waiting: Waiting | None
     results: Sequence[Result]
     has_more_results: bool
     bills: Sequence[Bill]
@@ -80,7 +83,7 @@ def render_run(viewer: Viewer, run_id: int, zone: ZoneInfo) -> None:
         st.rerun()  # the whole page once more, so that it stops refreshing
     render_title(viewer, view, zone)
     render_chain(view.run, view.job, view.outlook, zone, datetime.now(UTC))
-    render_progress(view.run)
+    render_progress(view, zone)
     render_attempts(view.attempts, zone, datetime.now(UTC))
     # Fixed labels: tabs whose labels change while the run is live fall back to the first one.
     accounts, bills, log = st.tabs(["Accounts", "Bills", "Log"], key=f"run-tabs-{run_id}")
@@ -124,19 +127,18 @@ def render_buttons(viewer: Viewer, view: RunView, now: datetime) -> None:
         stop(viewer, view.job.id, now)
 
 
-def render_progress(run: Run) -> None:
-    """How far it is."""
-    if waits_for_its_time(run):
-        now = datetime.now(UTC)
-        when = relative(run.run_after, now) if run.run_after > now else "as soon as the job and a slot are free"
-        st.progress(0.0, text=f"Tries {count_accounts(run.accounts_total)} again {when}.")
+def render_progress(view: RunView, zone: ZoneInfo) -> None:
+    """How far it is, or what it waits for."""
+    run, now = view.run, datetime.now(UTC)
+    if waits_for_its_time(run) and run.run_after > now:
+        st.progress(0.0, text=f"Tries {count_accounts(run.accounts_total)} again {relative(run.run_after, now)}.")
         return
-    if run.status == RunStatus.QUEUED:
-        st.progress(0.0, text="Waiting for a free slot.")
+    if view.waiting is not None:
+        st.progress(0.0, text=f"{plain(describe_wait(view.waiting, zone, now))}.")
         return
     if not run.accounts_total:
         return
-    took = duration(run_duration(run, datetime.now(UTC)))
+    took = duration(run_duration(run, now))
     left = run.accounts_total - run.accounts_done
     words = [f"{run.accounts_done:,} of {run.accounts_total:,} accounts", f"{run.accounts_succeeded:,} succeeded"]
     if run.status == RunStatus.RUNNING:
@@ -176,7 +178,8 @@ def load_run(viewer: Viewer, run_id: int) -> RunView:
         attempts = list_attempts(session, viewer, run_id)
         log_kept_since = get_kept_since(session, History.LOG)
         outlook = look_out_for_retry(session, run)
-        return RunView(run, job, results, more is not None, bills, log, attempts, outlook, log_kept_since)
+        waiting = describe_waiting(session, [run], datetime.now(UTC)).get(run_id)
+        return RunView(run, job, waiting, results, more is not None, bills, log, attempts, outlook, log_kept_since)
 
 
 main()

@@ -10,6 +10,7 @@ import streamlit as st
 from db.engine import transaction
 from db.errors import NotFoundError
 from db.models import History, Run
+from db.queue import Waiting, describe_waiting
 from db.retention import get_kept_since
 from db.runs import list_runs
 from db.viewers import Viewer
@@ -28,6 +29,7 @@ class RunsPage:
     runs: Sequence[Run]
     older_before: int | None
     kept_since: datetime | None
+    waiting: dict[int, Waiting]
 
 
 @st.fragment(run_every=2)
@@ -46,7 +48,7 @@ def render_runs(job_id: str, page: RunsPage, zone: ZoneInfo, now: datetime) -> N
         st.caption("No runs yet.")
         return
     key = f"runs-{job_id}-{page.runs[0].id}-{page.runs[-1].id}"
-    chosen = render_runs_table(page.runs, runs_frame(page.runs, zone, now), phone=is_phone(), key=key)
+    chosen = render_runs_table(page.runs, runs_frame(page.runs, zone, now, page.waiting), phone=is_phone(), key=key)
     if chosen is not None:
         st.switch_page("pages/run.py", query_params={"id": str(chosen.id)})
     trail: list[int] = st.session_state.setdefault(f"runs-trail-{job_id}", [])
@@ -61,4 +63,5 @@ def load_runs(viewer: Viewer, job_id: str) -> RunsPage:
     with transaction() as session:
         before_id = trail[-1] if trail else None
         runs, older_before = list_runs(session, viewer, job_id, before_id=before_id, limit=RUNS_SHOWN)
-        return RunsPage(runs, older_before, get_kept_since(session, History.RUNS))
+        waiting = describe_waiting(session, runs, datetime.now(UTC))
+        return RunsPage(runs, older_before, get_kept_since(session, History.RUNS), waiting)

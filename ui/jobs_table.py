@@ -10,9 +10,11 @@ import pandas as pd
 import streamlit as st
 
 from db.models import Job
+from db.queue import Waiting
 from ui.moments import both, relative
 from ui.outcomes import RUN_LOOKS, STATE_LOOKS, job_state, pill_column
 from ui.schedule_editor import describe_job_schedule
+from ui.waiting import describe_place
 
 NAME_WIDTH = 200
 PHONE_COLUMNS = ("name", "status", "next_in")
@@ -32,8 +34,12 @@ def jobs_frame(
     now: datetime,
     owners: dict[str, str],
     next_runs: dict[str, datetime | None],
+    waiting: dict[str, Waiting],
 ) -> pd.DataFrame:
-    """One row a job, in the order given. Times are words in the zone; `owner` only where owners are known."""
+    """One row a job, in the order given. Times are words in the zone; `owner` only where owners are known.
+
+    What a queued job runs next is the run that waits in line.
+    """
     rows: list[dict[str, Any]] = []
     for job in jobs:
         row: dict[str, Any] = {
@@ -47,6 +53,8 @@ def jobs_frame(
             "last_outcome": [RUN_LOOKS[job.last_outcome].pill] if job.last_outcome else [],
             "accounts": job.accounts_count,
         }
+        if job.id in waiting:
+            row["next_run"] = row["next_in"] = describe_place(waiting[job.id], zone, now)
         if owners:
             row["owner"] = owners.get(job.user_id, "–")
         rows.append(row)

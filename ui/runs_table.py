@@ -8,14 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from db.models import Run, RunTrigger
+from db.queue import Waiting
 from ui.moments import both, duration, exact
 from ui.outcomes import RUN_LOOKS, TRIGGER_WORDS, pill_column
+from ui.waiting import describe_wait
 
 PHONE_COLUMNS = ("when", "status", "accounts")
 
 
-def runs_frame(runs: Sequence[Run], zone: ZoneInfo, now: datetime) -> pd.DataFrame:
-    """One row a run, in the order given."""
+def runs_frame(runs: Sequence[Run], zone: ZoneInfo, now: datetime, waiting: dict[int, Waiting]) -> pd.DataFrame:
+    """One row a run, in the order given; `waiting` says of the queued ones what they wait for."""
     return pd.DataFrame(
         [
             {
@@ -25,7 +27,7 @@ def runs_frame(runs: Sequence[Run], zone: ZoneInfo, now: datetime) -> pd.DataFra
                 "accounts": f"{run.accounts_succeeded} of {run.accounts_total}" if run.accounts_total else "–",
                 "duration": duration(run_duration(run, now)),
                 "lateness": lateness(run),
-                "reason": run.reason or "",
+                "reason": describe_wait(wait, zone, now) if (wait := waiting.get(run.id)) else run.reason or "",
             }
             for run in runs
         ]

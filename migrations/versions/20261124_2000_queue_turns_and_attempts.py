@@ -82,6 +82,13 @@ def extend_runs() -> None:
         ["start_by"],
         postgresql_where=sa.text("status = 'queued' AND started_at IS NULL AND start_by IS NOT NULL"),
     )
+    op.drop_index("ix_import_runs_queued", table)
+    op.create_index(
+        "ix_import_runs_queued",
+        table,
+        ["session_id", "priority", "id"],
+        postgresql_where=sa.text("status = 'queued'"),
+    )
     op.drop_index("ix_import_runs_claimable", table)  # ix_import_runs_turns has taken its place
 
 

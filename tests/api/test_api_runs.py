@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +242,44 @@ def test_admin_reads_everyones_history(story: Story, sign_in: Callable[..., Pers
     admin = sign_in("ada", Role.ADMIN)
     for path in (f"/runs/{story.run_id}", f"/runs/{story.run_id}/bills", f"/results/{story.result_id}/file"):
         assert admin.client.get(path).status_code == 200
+
+
+def test_queued_run_tells_its_place_and_what_it_waits_for(engine: Engine, olive: Person) -> None:
+    now = datetime.now(UTC)
+    with transaction(engine) as session:
+        runs = [make_run(session, make_job(session, olive.viewer), at=now - timedelta(minutes=m)) for m in (3, 2, 1)]
+        following = make_run(session, session.get_one(Job, runs[0].session_id), trigger=RunTrigger.SCHEDULE, at=now)
+    assert olive.client.get(f"/runs/{runs[0].id}").json()["waits_for"] == "no scheduler with slots is running"
+    with transaction(engine) as session:
+        register_instance(session, host="h", pid=1, version="1", slots=1, now=now)
+        claim_runs(session, now, worker="w", slots=1, lease=timedelta(seconds=30))
+    shown = [olive.client.get(f"/runs/{run.id}").json() for run in (*runs, following)]
+    assert [(run["queue_position"], run["waits_for"]) for run in shown] == [
+        (None, None),
+        (1, "next in line; waits for a free slot (1 of 1 in use)"),
+        (2, "2nd in line; waits for a free slot (1 of 1 in use)"),
+        (None, "waits for the job's running run"),
+    ]
+    listed = olive.client.get(f"/jobs/{runs[0].session_id}/runs").json()["items"]
+    assert [run["waits_for"] for run in listed] == ["waits for the job's running run", None]
+
+
+def test_run_that_is_asked_for_is_answered_with_its_place(engine: Engine, olive: Person) -> None:
+    with transaction(engine) as session:
+        register_instance(session, host="h", pid=1, version="1", slots=1, now=datetime.now(UTC))
+        job = make_job(session, olive.viewer)
+    answer = olive.client.post(f"/jobs/{job.id}/run").json()
+    assert (answer["queue_position"], answer["waits_for"]) == (1, "next in line; starts in a moment")
+    stopped = olive.client.post(f"/jobs/{job.id}/stop").json()
+    assert (stopped["queue_position"], stopped["waits_for"]) == (None, None)
+
+
+def test_delayed_run_says_when_it_is_tried_again(engine: Engine, olive: Person) -> None:
+    now = datetime.now(UTC)
+    later = now + timedelta(hours=1)
+    with transaction(engine) as session:
+        register_instance(session, host="h", pid=1, version="1", slots=1, now=now)
+        run = make_run(session, make_job(session, olive.viewer), at=now, run_after=later, attempt=2)
+    shown = olive.client.get(f"/runs/{run.id}").json()
+    assert shown["waits_for"] == f"will be tried again at {later:%d %b %H:%M:%S} UTC"
+    assert shown["queue_position"] is None

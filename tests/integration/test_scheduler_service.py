@@ -23,8 +23,9 @@ from db.runs import request_run, request_stop
 from db.viewers import Viewer
 from db.wake import Wake, send_wake
 from portal_import.child import RunOrder
+from scheduler_service import service as service_module
 from tests.child_processes import CRASH_CODE, complete, crash, hang, hang_before_its_group, hang_stubbornly
-from tests.factories import EVERY_MINUTE, PASSWORD, make_job, make_viewer
+from tests.factories import EVERY_MINUTE, PASSWORD, make_job, make_run, make_viewer
 from tests.scheduler_process import (
     DATABASE_PASSWORD,
     SECRET_KEY,
@@ -173,6 +174,52 @@ def test_no_more_runs_at_once_than_slots(engine: Engine, tmp_path: Path, viewer:
         wait_for_run(engine, jobs[2], RunStatus.RUNNING)
         wait_until(lambda: len(my_children()) == 2, SOON, "two children again")
         assert list_runs(engine, jobs[3])[0].status == RunStatus.QUEUED
+
+
+@pytest.fixture
+def no_claim_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What starts, starts because of a wake-up or an aim."""
+    monkeypatch.setattr(service_module, "CLAIM_POLL_SECONDS", 3600)
+
+
+@pytest.mark.usefixtures("no_claim_poll")
+def test_run_that_waits_for_its_time_starts_then_and_not_at_a_poll(
+    engine: Engine, tmp_path: Path, viewer: Viewer
+) -> None:
+    with scheduler_in_process(engine, tmp_path, complete):
+        with transaction(engine) as session:
+            job = make_job(session, viewer)
+            run = request_run(session, viewer, job.id, trigger=RunTrigger.MANUAL, now=now())
+            run.run_after = now() + timedelta(seconds=1.5)
+        done = wait_for_run(engine, job.id, RunStatus.COMPLETED)
+    assert done.started_at is not None
+    assert done.started_at >= done.run_after
+
+
+@pytest.mark.usefixtures("no_claim_poll")
+def test_run_that_somebody_held_starts_once_it_is_free(engine: Engine, tmp_path: Path, viewer: Viewer) -> None:
+    with scheduler_in_process(engine, tmp_path, complete) as running:
+        with transaction(engine) as session:
+            job = make_job(session, viewer)
+        with transaction(engine) as session:
+            lock_job(session, viewer, job.id)
+            with transaction(engine) as other:
+                make_run(other, job, at=now())
+            running.claim()  # finds it held, and comes back without being woken again
+        wait_for_run(engine, job.id, RunStatus.COMPLETED)
+
+
+def test_closed_start_window_is_no_overlap_for_the_next_occurrence(
+    engine: Engine, tmp_path: Path, viewer: Viewer
+) -> None:
+    job_id = add_due_job(engine, viewer)
+    with transaction(engine) as session:
+        job = session.get_one(Job, job_id)
+        late = now() - timedelta(minutes=5)
+        make_run(session, job, trigger=RunTrigger.SCHEDULE, at=late, start_by=late + timedelta(minutes=1))
+    with scheduler_in_process(engine, tmp_path, complete, slots=0):
+        runs = list_runs(engine, job_id)
+    assert [run.status for run in runs] == [RunStatus.MISSED, RunStatus.QUEUED]
 
 
 # Ending a run
