@@ -20,6 +20,7 @@ READS = [
     ("GET", "/jobs/{job_id}"),
     ("GET", "/jobs/{job_id}/runs"),
     ("GET", "/jobs/{job_id}/ledger"),
+    ("GET", "/jobs/{job_id}/statistics"),
     ("GET", "/runs/{run_id}"),
     ("GET", "/runs/{run_id}/results"),
     ("GET", "/runs/{run_id}/log"),
@@ -52,6 +53,7 @@ WITHOUT_OWNER = [
     ("GET", "/calendars"),
     ("GET", "/calendars/countries"),
     ("GET", "/evidence"),
+    ("GET", "/statistics"),
     ("GET", "/metrics"),
 ]
 SIGNED_IN = READS + WRITES + CALENDAR_READS + CALENDAR_WRITES + NEW_CALENDARS + WITHOUT_OWNER
