@@ -297,6 +297,21 @@ def test_killed_service_leaves_its_runs_to_the_workers(place: Place, scheduler: 
     assert (run.attempt, run.worker) == (1, worker)
 
 
+def test_next_service_finds_the_threads_that_a_killed_one_left_free(
+    place: Place, scheduler: SchedulerProcess, tmp_path: Path
+) -> None:
+    """Dask must still know which are busy, or a run would wait behind another although a thread is free."""
+    jobs = [place.run_now("hang") for _ in range(SLOTS - 1)]
+    workers = [place.wait_for_worker(job_id) for job_id in jobs]
+    scheduler.kill()
+    with scheduler_in_process(place.engine, tmp_path, hang, **place.settings):
+        last = place.run_now("hang")
+        workers.append(place.wait_for_worker(last))
+        assert [place.get_run(job_id).attempt for job_id in jobs] == [1] * len(jobs)
+        place.end_all()
+    assert list(Counter(workers).values()) == [THREADS] * WORKERS
+
+
 def test_drained_service_leaves_its_runs_to_the_workers(place: Place, scheduler: SchedulerProcess) -> None:
     jobs = [place.run_now("hang") for _ in range(SLOTS + 1)]
     for job_id in jobs[:SLOTS]:
@@ -374,6 +389,7 @@ def test_service_fires_while_the_cluster_is_away_and_goes_on_when_it_is_back(
             assert away.scheduler is not None
             away.scheduler.end()
             wait_until(lambda: caplog.text.count("is away") == 2, SOON, "the log to say so again")
+            wait_until(lambda: not away.workers[0].is_alive(), SOON, "the worker to end, as Dask's do")
             away.start_scheduler()
             away.ensure_workers(1)
             place.wait_for_worker(job_id, other_than=worker)
