@@ -28,6 +28,7 @@ from db.claiming import claim_runs, expire_runs
 from db.claims import recover_runs
 from db.daily_figures import count_ended_runs, list_days, list_job_days
 from db.engine import transaction
+from db.evidence import gather_evidence
 from db.firing import fire_due_jobs, get_earliest_next_run
 from db.instances import get_scheduler_health
 from db.jobs import JobCursor, count_jobs_by_status, list_jobs
@@ -127,6 +128,7 @@ def _works(engine: Engine, jobs: int) -> Mapping[str, Work]:
         "jobs by status, all jobs": on(count_jobs_by_status, ADMIN),
         "runs of a job": on(list_runs, ADMIN, one),
         "ledger of a month": on(draw_up_ledger, ADMIN, one, **month),
+        "evidence": on(gather_evidence, ADMIN, now, sample_from=one),
         "statistics of a job, a year": on(list_job_days, ADMIN, one, until=now.date(), days=365),
         "statistics of all jobs, a year": on(list_days, ADMIN, until=now.date(), days=365),
         "count pass, nothing new": on(count_ended_runs),

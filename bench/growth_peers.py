@@ -12,7 +12,7 @@ from apscheduler.job import Job as StoredJob
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
-from sqlalchemy import URL, Engine, insert, make_url, text
+from sqlalchemy import URL, Engine, create_engine, insert, make_url, text
 
 from db.engine import create_database_engine, transaction
 from db.jobs import JobCursor, list_jobs
@@ -87,7 +87,7 @@ class ApschedulerStore:
     """APScheduler's SQLAlchemy job store; a pass does with it what its scheduler does for jobs that are due."""
 
     def __init__(self, url: URL) -> None:
-        self._engine = create_database_engine(url, application="bench", pool_size=2)
+        self._engine = create_engine(url)
         self._store = _open_store(self._engine)
         self._jobs = 0
 
@@ -154,7 +154,7 @@ def memory_to_list(url: URL, how: Callable[[URL], int]) -> tuple[int, float]:
 
 def list_with_apscheduler(url: URL) -> int:
     """All jobs of the store, which has no other way to list them."""
-    return len(_open_store(create_database_engine(url, application="bench", pool_size=1)).get_all_jobs())
+    return len(_open_store(create_engine(url)).get_all_jobs())
 
 
 def list_with_punctual(url: URL) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.jobs import get_job
@@ -143,9 +143,10 @@ def _find_rows(session: Session, job: Job, since: datetime, until: datetime) -> 
     mine = (Run.session_id == job.id, Run.trigger == RunTrigger.SCHEDULE)
     found = FoundRows()
     within = Run.scheduled_for.between(since, until)
-    reaches_in = (Run.scheduled_for < since) & (Run.scheduled_until >= since)
+    reaches_in = (Run.scheduled_for < since, Run.scheduled_until >= since)
     columns = (Run.id, Run.scheduled_for, Run.scheduled_until, Run.status, Run.cause, Run.started_at)
-    for values in session.execute(select(*columns).where(*mine, or_(within, reaches_in)).order_by(Run.scheduled_for)):
+    rows = select(*columns).where(*mine, within).union_all(select(*columns).where(*mine, *reaches_in))
+    for values in session.execute(rows.order_by("scheduled_for")):
         row = LedgerRow(*values)
         if row.scheduled_until is not None:
             found.spans.append(row)

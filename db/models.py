@@ -470,6 +470,12 @@ class Run(Base):
             postgresql_where=text("trigger = 'schedule'"),
         ),
         Index("ix_import_runs_moved_to", "session_id", "moved_to", postgresql_where=text("moved_to IS NOT NULL")),
+        Index(
+            "ix_import_runs_scheduled_until",
+            "session_id",
+            "scheduled_until",
+            postgresql_where=text("scheduled_until IS NOT NULL"),
+        ),
         Index("uq_import_runs_running", "session_id", unique=True, postgresql_where=text("status = 'running'")),
         Index("ix_import_runs_queued", "session_id", "priority", "id", postgresql_where=text("status = 'queued'")),
         Index(

@@ -34,6 +34,12 @@ def upgrade() -> None:
         ["id"],
         postgresql_where=sa.text("finished_at IS NOT NULL AND NOT is_counted"),
     )
+    op.create_index(
+        "ix_import_runs_scheduled_until",
+        "import_runs",
+        ["session_id", "scheduled_until"],
+        postgresql_where=sa.text("scheduled_until IS NOT NULL"),
+    )
     create_days(
         "daily_figures",
         "session_id",

@@ -200,6 +200,19 @@ def test_a_job_that_is_being_deleted_is_left_to_its_deletion(engine: Engine) -> 
         assert session.scalars(select(JobDay.session_id)).all() == [staying.id]
 
 
+def test_a_job_whose_deletion_has_just_begun_is_left_to_it(engine: Engine) -> None:
+    with transaction(engine) as session:
+        olive = make_viewer(session)
+        going = make_job(session, olive)
+        make_run(session, going, status=RunStatus.COMPLETED)
+    with Session(engine) as deletion, deletion.begin():
+        deletion.execute(select(Job).where(Job.id == going.id).with_for_update())  # and has not come to the runs
+        with transaction(engine) as session:
+            session.execute(text("SET LOCAL lock_timeout = '1ms'"))  # whoever waits at all fails
+            assert count_ended_runs(session) == 0
+    assert count_all(engine) == 1
+
+
 def test_totals_keep_what_deleted_jobs_did(engine: Engine) -> None:
     with transaction(engine) as session:
         olive = make_viewer(session)

@@ -328,9 +328,10 @@ def test_run_by_hand_is_no_occurrence(engine: Engine, viewer: Viewer) -> None:
     job_id = add_job(engine, viewer, DAILY, next_run=NOW + 14 * HOUR)
     with transaction(engine) as session:
         session.execute(
-            text(
-                "INSERT INTO import_runs (session_id, trigger, scheduled_for, owner_id) VALUES (:id, 'retry', :at, 'u')"
-            ),
+            text("""
+                INSERT INTO import_runs (session_id, trigger, scheduled_for, owner_id)
+                VALUES (:id, 'manual', :at, 'u')
+            """),
             {"id": job_id, "at": NOW + MINUTE},
         )
     assert ledger(engine, viewer, job_id, NOW, NOW + HOUR).expected == 0

@@ -181,6 +181,10 @@ BY_INDEX: dict[str, tuple[Work, Sequence[str]]] = {
         lambda s: draw_up_ledger(s, ADMIN, ONE, starts_at=NOW - timedelta(days=3), ends_at=NOW, now=NOW),
         ["ix_schedule_periods_session_id_starts_at"],
     ),
+    "ledger, the rows of a part of the history": (
+        lambda s: draw_up_ledger(s, ADMIN, ONE, starts_at=NOW - timedelta(days=3), ends_at=NOW, now=NOW),
+        ["uq_import_runs_occurrence", "ix_import_runs_scheduled_until"],
+    ),
     "bills of a run": (lambda s: list_run_bills(s, ADMIN, RUN), []),
     "a run": (lambda s: s.get_one(Run, RUN), ["pk_import_runs"]),
 }

@@ -156,6 +156,17 @@ def test_purge_waits_for_nobody(engine: Engine, olive: Viewer) -> None:
     assert runs_left(engine) == [locked_run]
 
 
+def test_a_job_whose_deletion_has_just_begun_is_left_to_it(engine: Engine, olive: Viewer) -> None:
+    with transaction(engine) as session:
+        job = make_job(session, olive)
+        run_id = add_run(session, job, OLD)
+    with Session(engine) as deletion, deletion.begin():
+        deletion.execute(select(Job).where(Job.id == job.id).with_for_update())  # and has not come to the runs
+        assert purge(engine) == 0
+        assert runs_left(engine) == [run_id]
+    assert purge(engine) == 1
+
+
 def test_a_run_of_the_same_job_ends_while_a_purge_is_under_way(engine: Engine, olive: Viewer) -> None:
     with transaction(engine) as session:
         job = make_job(session, olive)
