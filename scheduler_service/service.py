@@ -130,13 +130,13 @@ class SchedulerService:
                 note_outage(session, _now())
         self._expire()  # first: a run that can no longer start must not keep its job's next occurrence from firing
         done = fire_backlog(self._engine, self._draining)
+        if done.queued:
+            self._claim_step.wake()
         fired_at = _now()
         with transaction(self._engine) as session:
             record_fire_pass(session, self._instance_id, fired_at)
             earliest = get_earliest_next_run(session)
         self._last_fire_at = fired_at
-        if done.queued:
-            self._claim_step.wake()
         if earliest is not None and earliest < _now() + timedelta(seconds=FIRE_POLL_SECONDS):
             # What is due and was not fired is locked: another scheduler fires it, or somebody edits it.
             soonest = _now() if done.due else _now() + LOCKED_JOB_PAUSE
@@ -152,8 +152,9 @@ class SchedulerService:
             if free <= 0:
                 return
             done = claim_runs(session, _now(), worker=self._slots.get_worker(), slots=free, lease=self._lease)
-            earliest = get_earliest_run_after(session, _now())
         self._slots.execute(done.claims, held_until)
+        with transaction(self._engine) as session:
+            earliest = get_earliest_run_after(session, _now())
         if done.is_contended:
             self._clock.run_at(self._claim_step, _now() + CONTENDED_CLAIM_PAUSE)
         elif earliest is not None and earliest < _now() + timedelta(seconds=CLAIM_POLL_SECONDS):
