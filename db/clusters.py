@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from db.attempts import pass_attempt
-from db.claims import Claim
+from db.claiming import Claim
 from db.models import Job, Run, RunStatus
 from db.worker_names import cluster_ending
 

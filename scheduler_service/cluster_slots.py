@@ -20,7 +20,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db.claims import Claim, renew_leases, requeue_run
+from db.claiming import Claim
+from db.claims import renew_leases, requeue_run
 from db.clusters import count_running_on
 from db.engine import transaction
 from db.instances import record_slots

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Engine, select, text
 
 from db.attempts import list_attempts
-from db.claims import Claim, claim_runs, finish_run, renew_leases, requeue_run
+from db.claiming import Claim, claim_runs
+from db.claims import finish_run, renew_leases, requeue_run
 from db.clusters import count_running_on, take_over_run
 from db.engine import transaction
 from db.instances import is_registered, record_slots, register_instance
@@ -36,7 +37,7 @@ def claim(engine: Engine, olive: Viewer) -> Claim:
     """A run that was claimed for the cluster c1 and waits for a worker."""
     with transaction(engine) as session:
         make_run(session, make_job(session, olive, timeout_seconds=77))
-        (claim,) = claim_runs(session, NOW, worker=SENDER, slots=1, lease=LEASE)
+        (claim,) = claim_runs(session, NOW, worker=SENDER, slots=1, lease=LEASE).claims
         return claim
 
 
