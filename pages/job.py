@@ -14,7 +14,6 @@ from db.errors import NotFoundError
 from db.jobs import get_job
 from db.models import Account, Job, Run
 from db.queue import Waiting, describe_waiting_jobs
-from db.result_words import count_accounts
 from db.retries import get_waiting_retry, retry_policy_of
 from db.runs import get_run
 from db.schedules import next_run_of, policy_of
@@ -26,11 +25,12 @@ from ui.history_charts import render_job_figures
 from ui.job_actions import DIALOG, LIVE, open_dialogs, render_actions, render_waiting
 from ui.job_history import render_history
 from ui.ledger_view import render_ledger
-from ui.moments import both, relative
+from ui.moments import both
 from ui.outcomes import JOB_LOOKS, job_state, render_look
 from ui.plain_text import code, plain
 from ui.policy_editor import describe_policy
 from ui.retry_editor import describe_retries
+from ui.retry_words import describe_retry_wait
 from ui.schedule_editor import describe_job_schedule
 from ui.shell import set_tab_title, viewer_zone
 from ui.waiting import describe_wait
@@ -113,9 +113,11 @@ def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     last_outcome = JOB_LOOKS[looks_at].label if looks_at else ""
     if view.queued is not None:
         last_outcome += f": {describe_wait(view.queued, zone, now)}"
+    if view.retry is not None:
+        last_outcome += f"; {describe_retry_wait(view.retry, now)}"
     facts = [
         ("Next run", next_run if job.is_scheduled else "By hand only", describe_job_schedule(job, viewer_zone=zone)),
-        ("Last run", both(job.last_run_at, zone, now), "; ".join(filter(None, (last_outcome, retry_note(view, now))))),
+        ("Last run", both(job.last_run_at, zone, now), last_outcome),
         (
             "Accounts",
             f"{job.accounts_count:,}",
@@ -133,14 +135,6 @@ def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     if treatment:
         st.caption(f":material/tune: {treatment[:1].upper()}{treatment[1:]}")
     st.caption(f"Signs in at {code(job.login_url)} and reads bills at {code(job.billing_url)}")
-
-
-def retry_note(view: JobView, now: datetime) -> str:
-    """When failed accounts are tried again, while that waits."""
-    if view.retry is None:
-        return ""
-    when = relative(view.retry.run_after, now) if view.retry.run_after > now else "as soon as possible"
-    return f"{count_accounts(view.retry.accounts_total)} tried again {when}"
 
 
 def load_head(viewer: Viewer, address_id: str) -> Job:

@@ -13,7 +13,6 @@ from db.engine import transaction
 from db.errors import NotFoundError, PunctualError
 from db.models import LIVE_RUN_STATUSES, Bill, History, Job, Result, Run, RunLogLine, RunStatus
 from db.queue import Waiting, describe_waiting
-from db.result_words import count_accounts
 from db.results import list_results
 from db.retention import get_kept_since
 from db.retry_requests import RetryOutlook, look_out_for_retry
@@ -23,11 +22,12 @@ from db.viewers import Viewer
 from ui.attempts_table import render_attempts
 from ui.bills_table import render_bills
 from ui.current_user import require_role
-from ui.moments import duration, exact, relative
+from ui.moments import duration, exact
 from ui.outcomes import RUN_LOOKS, render_badge
 from ui.plain_text import plain
 from ui.results_table import render_log, render_results
-from ui.retry_view import render_call_off_button, render_chain, render_retry_button, waits_for_its_time
+from ui.retry_view import render_call_off_button, render_chain, render_retry_button
+from ui.retry_words import describe_retry_wait, waits_for_its_time
 from ui.runs_table import describe_run, run_duration
 from ui.shell import set_tab_title, viewer_zone
 from ui.waiting import describe_wait
@@ -131,7 +131,8 @@ def render_progress(view: RunView, zone: ZoneInfo) -> None:
     """How far it is, or what it waits for."""
     run, now = view.run, datetime.now(UTC)
     if waits_for_its_time(run) and run.run_after > now:
-        st.progress(0.0, text=f"Tries {count_accounts(run.accounts_total)} again {relative(run.run_after, now)}.")
+        words = describe_retry_wait(run, now)
+        st.progress(0.0, text=f"{words[:1].upper()}{words[1:]}.")
         return
     if view.waiting is not None:
         st.progress(0.0, text=f"{plain(describe_wait(view.waiting, zone, now))}.")

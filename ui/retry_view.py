@@ -7,18 +7,11 @@ import streamlit as st
 
 from db.engine import transaction
 from db.errors import PunctualError
-from db.models import Job, JobStatus, Run, RunStatus
+from db.models import Job, JobStatus, Run
 from db.result_words import count_accounts
-from db.retries import is_automatic
 from db.retry_requests import RetryOutlook, cancel_retry, request_retry
 from db.viewers import Viewer
-from ui.moments import exact, relative
-from ui.outcomes import RUN_LOOKS
-
-
-def waits_for_its_time(run: Run) -> bool:
-    """Whether it is an automatic retry that has not begun."""
-    return run.status == RunStatus.QUEUED and is_automatic(run) and run.started_at is None
+from ui.retry_words import describe_retry
 
 
 def render_retry_button(viewer: Viewer, run: Run, job: Job, outlook: RetryOutlook) -> None:
@@ -52,26 +45,11 @@ def render_chain(run: Run, job: Job, outlook: RetryOutlook, zone: ZoneInfo, now:
     """Links to the run that this one retries, and to those that retry it."""
     if run.parent_run_id is None and not outlook.retries:
         return
-    with st.container(gap="xxsmall"):
+    with st.container(key="chain", gap="xxsmall"):
         if run.parent_run_id is not None:
             _link(run.parent_run_id, f"Retry of run {run.parent_run_id}", ":material/undo:")
         for again in outlook.retries:
             _link(again.id, describe_retry(again, job.max_attempts, zone, now), ":material/replay:")
-
-
-def describe_retry(again: Run, max_attempts: int, zone: ZoneInfo, now: datetime) -> str:
-    """What a retry does, will do or did, in a line."""
-    accounts = count_accounts(again.accounts_total)
-    attempt = f"attempt {again.attempt} of {max(again.attempt, max_attempts)}"
-    if again.started_at is not None:
-        outcome = RUN_LOOKS[again.status].label.lower()
-        return f"{accounts} retried as run {again.id} on {exact(again.started_at, zone, now)}, {attempt}: {outcome}"
-    if waits_for_its_time(again):
-        when = relative(again.run_after, now) if again.run_after > now else "as soon as it can"
-        return f"{accounts} tried again as run {again.id} {when}, {attempt}"
-    if again.status == RunStatus.QUEUED:
-        return f"{accounts} queued as run {again.id}"
-    return f"Run {again.id} was to retry {accounts}: {again.reason}"
 
 
 def retry(viewer: Viewer, run_id: int) -> None:

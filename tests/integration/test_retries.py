@@ -367,6 +367,16 @@ def test_whole_run_that_never_began_leaves_the_retry_to_do_its_work(engine: Engi
     assert get_run(engine, retry.id).status == RunStatus.QUEUED
 
 
+def test_retry_leaves_the_waiting_retry_of_another_run_alone(engine: Engine, olive: Viewer) -> None:
+    job_id = add_job(engine, olive, "ann", "bob", "cyd", retry_delay_seconds=3600)
+    older = ended_run(engine, job_id, SOME_FAILED)
+    newer = ended_run(engine, job_id, {"ann": PORTAL_ERROR, "bob": OK, "cyd": OK})
+    with transaction(engine) as session:
+        asked = request_retry(session, olive, older, now=NOW).id
+    run_through(engine, asked, {"bob": OK, "cyd": OK}, RunStatus.COMPLETED)
+    assert only_retry(engine, newer).status == RunStatus.QUEUED
+
+
 def test_stop_ends_a_waiting_retry_and_leaves_the_outcome(engine: Engine, olive: Viewer) -> None:
     job_id, _, retry = wait_with_retry(engine, olive)
     with transaction(engine) as session:

@@ -82,9 +82,9 @@ def test_waiting_retry_says_when_it_comes_and_can_be_called_off(
     run = add_run(engine, olive, OK, PORTAL_ERROR, PORTAL_ERROR)
     retry = add_retry(engine, run)
     app = open_page(olive, "run", id=str(run.id))
-    assert f"2 accounts tried again as run {retry.id} in 1 h, attempt 2 of 3" in links(app)
+    assert f"Run {retry.id} tries 2 accounts again in 1 h, attempt 2 of 3" in links(app)
     app = open_page(olive, "job", id=run.session_id)
-    assert "Partly done; 2 accounts tried again in 1 h" in words(app)
+    assert "Partly done; tries 2 accounts again in 1 h" in words(app)
     assert "job-run" in [b.key for b in app.button]
     assert f"Retry of run {run.id}" in words(app)
     app = open_page(olive, "run", id=str(retry.id))
