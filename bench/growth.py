@@ -26,7 +26,7 @@ from bench.growth_rows import RUNS_A_JOB, add_jobs, add_people, job_id
 from bench.postgres import fresh_database, fresh_server
 from db.claiming import claim_runs, expire_runs
 from db.claims import recover_runs
-from db.daily_figures import count_ended_runs, list_days, list_job_days
+from db.daily_figures import BATCH_SIZE, count_ended_runs, list_days, list_job_days
 from db.engine import transaction
 from db.evidence import gather_evidence
 from db.firing import fire_due_jobs, get_earliest_next_run
@@ -84,7 +84,9 @@ def measure(*, full: bool = False) -> list[Figure]:
 def time_everything(engine: Engine, jobs: int) -> dict[str, float]:
     """Medians in milliseconds, by name."""
     fire = time_passes(lambda numbers: make_due(engine, numbers), lambda: fire_once(engine), jobs)
-    times = {"fire pass, 100 due": fire} | {name: time_work(work) for name, work in _works(engine, jobs).items()}
+    times = {"fire pass, 100 due": fire, "count pass, 1,000 ended": time_counting(engine)} | {
+        name: time_work(work) for name, work in _works(engine, jobs).items()
+    }
     with engine.begin() as connection:  # the next size starts without a queue
         connection.execute(text("DELETE FROM import_runs WHERE status IN ('queued', 'running')"))
         connection.execute(
@@ -148,6 +150,26 @@ def time_passes(
         times.append(perf_counter() - began)
         if fired != DUE:
             raise AssertionError(f"a pass fired {fired} of {DUE} due jobs")
+    return statistics.median(times) * 1000
+
+
+def time_counting(engine: Engine) -> float:
+    """The median of passes that add a thousand ended runs to the daily figures."""
+    times: list[float] = []
+    for _ in range(ROUNDS):
+        with engine.begin() as connection:
+            connection.execute(
+                text("""
+                    UPDATE import_runs SET is_counted = false
+                    WHERE id IN (SELECT id FROM import_runs WHERE is_counted ORDER BY id DESC LIMIT 1000)
+                """)
+            )
+        began = perf_counter()
+        with transaction(engine) as session:
+            counted = count_ended_runs(session)
+        times.append(perf_counter() - began)
+        if counted != BATCH_SIZE:
+            raise AssertionError(f"a pass counted {counted} of {BATCH_SIZE} runs")
     return statistics.median(times) * 1000
 
 
