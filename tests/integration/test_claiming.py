@@ -16,6 +16,7 @@ from db.claiming import Claim, ClaimPass, claim_runs, get_earliest_run_after
 from db.claims import finish_run
 from db.engine import transaction
 from db.models import Job, JobStatus, Portal, Priority, Role, Run, RunStatus, RunTrigger
+from db.turns import list_turns
 from db.viewers import Viewer
 from tests.claimed_runs import LEASE, SECOND, add_run, claim, get_run, statuses, take
 from tests.factories import NOW, make_job, make_portal, make_run, make_viewer
@@ -205,16 +206,19 @@ def test_random_queues_are_claimed_one_turn_after_another(engine: Engine, seed: 
     chance = random.Random(seed)
     with transaction(engine) as session:
         portals = [make_portal(session, f"p{n}.example", max_concurrent_accounts=chance.randint(1, 4)) for n in (1, 2)]
-        for owner in range(chance.randint(1, 6)):
+        for owner in range(chance.choice((1, 3, 10))):
             viewer = make_viewer(session, f"owner{owner}")
-            for _ in range(chance.choice((1, 3, 12))):
+            for _ in range(chance.choice((1, 3, 30 if owner < 2 else 6))):
                 portal = chance.choice((None, *portals))
                 job = make_job(session, viewer, accounts=0, portal_id=portal and portal.id)
                 for _ in range(chance.choice((1, 1, 4))):
                     add_random_run(session, job, chance)
         session.flush()
         while True:
-            slots = chance.choice((1, 2, 5, 20))
+            for limit in (1, 2, 5, 12):
+                model = QueueModel(session.scalars(select(Run)).all(), portals)
+                assert [turn.run_id for turn in list_turns(session, NOW, limit)] == model.start(limit)
+            slots = chance.choice((2, 5, 20))
             expected = QueueModel(session.scalars(select(Run)).all(), portals).start(slots)
             claims = claim(session, slots=slots)
             assert [c.run_id for c in claims] == expected
