@@ -45,7 +45,7 @@ def render_chain(run: Run, job: Job, outlook: RetryOutlook, zone: ZoneInfo, now:
     """Links to the run that this one retries, and to those that retry it."""
     if run.parent_run_id is None and not outlook.retries:
         return
-    with st.container(key="chain", gap="xxsmall"):
+    with st.container(gap="xxsmall"):
         if run.parent_run_id is not None:
             _link(run.parent_run_id, f"Retry of run {run.parent_run_id}", ":material/undo:")
         for again in outlook.retries:
@@ -64,7 +64,9 @@ def retry(viewer: Viewer, run_id: int) -> None:
 
 
 def _link(run_id: int, label: str, icon: str) -> None:
-    st.page_link("pages/run.py", label=label, icon=icon, query_params={"id": str(run_id)})
+    """A button: a page link to another run of the page that is shown leaves the address as it was."""
+    if st.button(label, icon=icon, type="tertiary", key=f"run-link-{run_id}"):
+        st.switch_page("pages/run.py", query_params={"id": str(run_id)})
 
 
 def _sentence(text: str) -> str:

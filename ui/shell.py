@@ -27,9 +27,6 @@ STYLE = """
 [data-testid="stMetricValue"] {font-size: 1.35rem;}
 [data-testid="stHeadingWithActionElements"] h1 {padding: 0.15rem 0 0.4rem;}
 .st-key-back {margin-bottom: -0.6rem; margin-left: -0.5rem;}
-.st-key-chain {margin-left: -0.5rem;}
-.st-key-chain a:not(:hover):not(:focus-visible) {background: none;}
-.st-key-chain a p {font-weight: 400;}
 .st-key-scheduler-line p {font-size: 0.86rem; line-height: 1.35;}
 .account-links {display: flex; flex-direction: column; margin: 0 -0.5rem;}
 .account-links a, .account-links a:visited {

@@ -45,7 +45,7 @@ def add_retry(engine: Engine, run: Run, **columns: Any) -> Run:
 
 
 def links(app: Any) -> list[str]:
-    return [link.proto.label for link in app.get("page_link")]
+    return [button.label for button in app.button if str(button.key).startswith("run-link-")]
 
 
 def test_run_page_retries_failed_accounts(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
@@ -59,7 +59,10 @@ def test_run_page_retries_failed_accounts(engine: Engine, olive: Viewer, open_pa
     app = open_page(olive, "run", id=str(run.id))
     assert f"1 account queued as run {retry.id}" in links(app)
     assert "run-retry" not in [b.key for b in app.button]
-    assert f"Retry of run {run.id}" in links(open_page(olive, "run", id=str(retry.id)))
+    app = open_page(olive, "run", id=str(retry.id))
+    assert links(app) == [f"Retry of run {run.id}"]
+    app.button(key=f"run-link-{run.id}").click().run()
+    assert (app.title[0].value, app.query_params["id"]) == (f"Run {run.id}", str(run.id))
 
 
 def test_run_page_offers_no_retry_where_none_helps(
@@ -89,7 +92,7 @@ def test_waiting_retry_says_when_it_comes_and_can_be_called_off(
     assert f"Retry of run {run.id}" in words(app)
     app = open_page(olive, "run", id=str(retry.id))
     assert "Tries 2 accounts again in 1 h" in app.get("progress")[0].proto.text
-    assert [b.key for b in app.button] == ["run-call-off"]
+    assert [b.key for b in app.button] == ["run-call-off", f"run-link-{run.id}"]
     app.button(key="run-call-off").click().run()
     with transaction(engine) as session:
         assert session.get_one(Run, retry.id).status == RunStatus.STOPPED
