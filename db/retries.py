@@ -109,10 +109,10 @@ def list_retryable_accounts(session: Session, run: Run, *, with_untried: bool) -
 def plan_retry(session: Session, job: Job, run: Run, now: datetime) -> Run | None:
     """Queue the automatic retry of a run that has just ended; None when there is nothing to retry or no attempt left.
 
-    A run that was ended by its time limit goes on with what it did not come to. While the job is paused nothing
-    runs by itself.
+    A run that was ended by its time limit goes on with what it did not come to. One that somebody asked to stop, as
+    it came to its own end, is not tried again. While the job is paused nothing runs by itself.
     """
-    if run.status not in RETRIED_OUTCOMES or run.trigger == RunTrigger.TEST:
+    if run.status not in RETRIED_OUTCOMES or run.trigger == RunTrigger.TEST or run.stop_requested_at is not None:
         return None
     if run.attempt >= job.max_attempts or job.paused_at is not None:
         return None

@@ -10,8 +10,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import Enum
 from multiprocessing.connection import wait
@@ -67,15 +67,17 @@ class Supervisor:
         self._held_until = held_until
         self._on_end = on_end
         self._cause: EndCause | None = None
-        self._nudge_reader, self._nudge_writer = os.pipe()
+        self._obstacle: str | None = None
+        self._nudge_reader = self._nudge_writer = -1  # a pipe, while there may be a child to end
         self._lock = threading.Lock()
 
     def end(self, cause: EndCause) -> None:
         """Ask for the child to be ended; the first cause counts."""
         with self._lock:
-            if self._cause is None and self._nudge_writer >= 0:
+            if self._cause is None:
                 self._cause = cause
-                os.write(self._nudge_writer, b"x")
+                if self._nudge_writer >= 0:
+                    os.write(self._nudge_writer, b"x")
 
     def hold_until(self, instant: float) -> None:
         """The lease was extended to that instant of the monotonic clock. Without that, the child is ended in time:
@@ -85,13 +87,30 @@ class Supervisor:
     def run(self) -> None:
         """Start the child, wait for its end or for a reason to end it, and settle the run."""
         try:
-            self._settle(self._supervise())
+            self._settle(self._try_to_supervise())
+        finally:
+            self._on_end(self)
+
+    def _try_to_supervise(self) -> int | None:
+        """As `_supervise`; None, too, when this machine has no process or no file for it to spare."""
+        try:
+            with self._nudges():
+                return self._supervise()
+        except (OSError, EOFError) as error:  # the latter when the fork server itself failed to fork
+            self._obstacle = f"could not be started ({str(error) or type(error).__name__})"
+            return None
+
+    @contextmanager
+    def _nudges(self) -> Generator[None]:
+        with self._lock:
+            self._nudge_reader, self._nudge_writer = os.pipe()
+        try:
+            yield
         finally:
             with self._lock:
                 os.close(self._nudge_reader)
                 os.close(self._nudge_writer)
                 self._nudge_reader = self._nudge_writer = -1
-            self._on_end(self)
 
     def _supervise(self) -> int | None:
         """See the child through; returns its exit code, None when it was not even started."""
@@ -147,7 +166,7 @@ class Supervisor:
                 # A SIGTERM of somebody else's: systemd, for one, sends it to the children as well.
                 requeue_run(session, run_id, token, "its worker was shut down", now, is_fault=False)
             elif self._cause is None and exit_code != EXIT_LEASE_LOST:
-                reason = f"the import process {_explain_exit(exit_code)}"
+                reason = f"the import process {self._obstacle or _explain_exit(exit_code)}"
                 if requeue_run(session, run_id, token, reason, now, is_fault=True):
                     logger.error("run %s: %s", run_id, reason)
 

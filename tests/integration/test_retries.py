@@ -211,6 +211,17 @@ def test_run_that_did_not_fail_by_itself_is_not_tried_again(engine: Engine, oliv
     assert list_retries(engine, ended_run(engine, job_id, SOME_FAILED, outcome)) == []
 
 
+def test_run_that_ends_by_itself_before_a_stop_reaches_it_is_not_tried_again(engine: Engine, olive: Viewer) -> None:
+    job_id = add_job(engine, olive, "ann", "bob", "cyd")
+    with transaction(engine) as session:
+        run_id = make_run(session, session.get_one(Job, job_id)).id
+        held = start(session, run_id)
+        record(session, held, SOME_FAILED)
+        request_stop(session, olive, job_id, now=NOW)
+        finish_run(session, run_id, held.lease_token, RunStatus.PARTIAL, None, NOW)
+    assert list_retries(engine, run_id) == []
+
+
 def test_run_that_failed_before_any_account_is_not_tried_again(engine: Engine, olive: Viewer) -> None:
     job_id = add_job(engine, olive, "ann")
     assert list_retries(engine, ended_run(engine, job_id, {}, RunStatus.FAILED)) == []

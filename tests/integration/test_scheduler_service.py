@@ -24,6 +24,7 @@ from db.viewers import Viewer
 from db.wake import Wake, send_wake
 from portal_import.child import RunOrder
 from scheduler_service import service as service_module
+from scheduler_service import supervision
 from tests.child_processes import CRASH_CODE, complete, crash, hang, hang_before_its_group, hang_stubbornly
 from tests.factories import EVERY_MINUTE, PASSWORD, make_job, make_run, make_viewer
 from tests.scheduler_process import (
@@ -264,6 +265,25 @@ def test_run_that_keeps_crashing_is_given_up(engine: Engine, tmp_path: Path, vie
     reason = f"the import process ended without a result (exit code {CRASH_CODE}); given up after 3 attempts"
     assert run.reason == reason
     assert get_job(engine, job_id).status == JobStatus.FAILED
+
+
+@pytest.mark.parametrize("error", [BlockingIOError(11, "Resource temporarily unavailable"), EOFError()], ids=repr)
+def test_run_whose_process_cannot_be_started_goes_back_at_once(
+    engine: Engine, tmp_path: Path, viewer: Viewer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Without waiting for its lease to run out; the second error is the fork server's own failure to fork."""
+
+    def refuse(_process: object) -> None:
+        raise error
+
+    with scheduler_in_process(engine, tmp_path, complete):
+        with monkeypatch.context() as patched:
+            patched.setattr(supervision.CHILDREN.Process, "start", refuse)
+            job_id = run_now(engine, viewer, max_attempts=2, retry_delay_seconds=3600)
+            wait_for_run(engine, job_id, RunStatus.QUEUED, attempt=2)
+        other_id = run_now(engine, viewer)
+        wait_for_run(engine, other_id, RunStatus.COMPLETED)
+    assert f"the import process could not be started ({str(error) or 'EOFError'}); queued again" in get_log(engine)
 
 
 def test_exit_codes_of_children_that_end_together_are_not_mixed_up(
