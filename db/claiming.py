@@ -44,12 +44,12 @@ def claim_runs(session: Session, now: datetime, *, worker: str, slots: int, leas
     """Take up to `slots` queued runs whose turn it is. What another holds is passed over without waiting."""
     claims: list[Claim] = []
     passed_over: set[int] = set()
-    while len(claims) < slots:
+    is_line_whole = False
+    while len(claims) < slots and not is_line_whole:
         wanted = slots - len(claims)
         line = [turn.run_id for turn in list_turns(session, now, wanted, margin=MARGIN, passed_over=passed_over)]
-        if not line:
-            break
-        held = _lock_startable(session, line, now, wanted)
+        is_line_whole = len(line) < wanted
+        held = _lock_startable(session, line, now, wanted) if line else []
         claims += [_take(run, job, now, worker, lease) for run, job in held]
         session.flush()
         passed_over.update(set(line) - {run.id for run, _ in held})
