@@ -116,8 +116,9 @@ class RunShape(BaseModel):
     It starts at `run_after` at the earliest. A retry of the accounts that failed in an earlier run has that as
     `parent_run_id`, until the earlier one is deleted.
     `lateness_seconds` is from when it was due or asked for to the first start of its import.
-    While it is queued, `queue_position` counts from 1 in the order in which runs start, as far as it has a place in
-    line and that is among the first 200, and `waits_for` says in words what it waits for.
+    While it is queued, `queue_position` counts from 1 in the order in which runs start (those of its portal, where it
+    waits for that), as far as it has a place in line and that is among the first 200, and `waits_for` says in words
+    what it waits for.
     """
 
     id: int

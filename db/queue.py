@@ -1,5 +1,6 @@
 """The queue as people see it: where a queued run stands in line, and what it waits for. It reads only."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,8 +34,9 @@ class Obstacle(Enum):
 class Waiting:
     """What a queued run waits for.
 
-    `position` counts from 1, in the order in which runs start; None where it has no place in line, or one so far
-    back that it `is_far`. Of the slots or the portal's runs, `in_use` of `out_of` are taken.
+    `position` counts from 1, in the order in which runs start, or those of its portal where it waits for that; None
+    where it has no place in line, or one so far back that it `is_far`. Of the slots or the portal's runs, `in_use` of
+    `out_of` are taken.
     """
 
     obstacle: Obstacle
@@ -56,7 +58,7 @@ class _Surroundings:
     behind: set[int]
     portals: dict[int, tuple[str, int, int]]  # host, runs there, runs that may be there
     line: dict[int, int]
-    line_past_portals: dict[int, int]
+    lines_of_portals: dict[int, int]
 
 
 def describe_waiting(session: Session, runs: Sequence[Run], now: datetime) -> dict[int, Waiting]:
@@ -92,7 +94,7 @@ def _look_around(session: Session, queued: Sequence[Run], now: datetime) -> _Sur
     jobs = {run.session_id for run in queued}
     running_jobs = select(Run.session_id).where(Run.status == RunStatus.RUNNING, Run.session_id.in_(jobs))
     portals = session.scalars(select(Portal).where(Portal.id.in_({run.portal_id for run in queued}))).all()
-    line = _number_line(session, now, heeds_portals=True)
+    line = {turn.run_id: n for n, turn in enumerate(list_turns(session, now, LINE_READ), start=1)}
     are_all_in_line = all(run.id in line for run in queued)
     return _Surroundings(
         slots=sum(instance.slots for instance in list_instances(session, now)),
@@ -101,13 +103,18 @@ def _look_around(session: Session, queued: Sequence[Run], now: datetime) -> _Sur
         behind=list_behind(session, [run.id for run in queued], now),
         portals={p.id: (p.host, at_portals.get(p.id, 0), p.max_concurrent_accounts) for p in portals},
         line=line,
-        line_past_portals=line if are_all_in_line else _number_line(session, now, heeds_portals=False),
+        lines_of_portals={} if are_all_in_line else _number_lines_of_portals(session, now),
     )
 
 
-def _number_line(session: Session, now: datetime, *, heeds_portals: bool) -> dict[int, int]:
-    line = list_turns(session, now, LINE_READ, heeds_portals=heeds_portals)
-    return {turn.run_id: position for position, turn in enumerate(line, start=1)}
+def _number_lines_of_portals(session: Session, now: datetime) -> dict[int, int]:
+    """The place of each run among those of its portal."""
+    places: dict[int, int] = {}
+    waiting: Counter[int] = Counter()
+    for turn in list_turns(session, now, LINE_READ, heeds_portals=False):
+        waiting[turn.portal_id] += 1
+        places[turn.run_id] = waiting[turn.portal_id]
+    return places
 
 
 def _judge(run: Run, around: _Surroundings, now: datetime) -> Waiting:
@@ -126,7 +133,7 @@ def _judge(run: Run, around: _Surroundings, now: datetime) -> Waiting:
         host, in_use, out_of = portal
         # Of a line that was read to its end it is missing only because others fill the portal before.
         if in_use >= out_of or len(around.line) < LINE_READ:
-            return _in_line(run, around.line_past_portals, Obstacle.PORTAL, host, in_use, out_of)
+            return _in_line(run, around.lines_of_portals, Obstacle.PORTAL, host, in_use, out_of)
     return _in_line(run, around.line, Obstacle.SLOT, "", around.running, around.slots)
 
 
@@ -160,7 +167,7 @@ def waiting_words(waiting: Waiting, tell_time: Callable[[datetime], str]) -> str
 
 
 def place_words(waiting: Waiting) -> str:
-    """Its place in line, such as "3rd in line"; empty where it has none."""
+    """Its place in line, such as "3rd in line", which may be that for its portal; empty where it has none."""
     if waiting.is_far:
         return f"more than {LINE_READ} before it"
     if waiting.position is None:

@@ -17,6 +17,7 @@ from ui.schedule_editor import describe_job_schedule
 from ui.waiting import describe_place
 
 NAME_WIDTH = 200
+PHONE_NAME_WIDTH = 135
 PHONE_COLUMNS = ("name", "status", "next_in")
 
 
@@ -85,7 +86,7 @@ def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, 
                 alignment="left",
                 pinned=not phone,
                 key=pressed,
-                width=NAME_WIDTH,
+                width=PHONE_NAME_WIDTH if phone else NAME_WIDTH,
                 help="Open the job",
             ),
             "badge": column.TextColumn("📅", width=40, alignment="center", help="Runs by itself"),

@@ -3,7 +3,7 @@
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from db.queue import Waiting, place_words, waiting_words
+from db.queue import Obstacle, Waiting, place_words, waiting_words
 from ui.moments import exact
 
 
@@ -16,4 +16,6 @@ def describe_wait(waiting: Waiting, zone: ZoneInfo, now: datetime) -> str:
 def describe_place(waiting: Waiting, zone: ZoneInfo, now: datetime) -> str:
     """Its place in line alone, or what it waits for where it has none."""
     words = place_words(waiting)
+    if words and waiting.obstacle == Obstacle.PORTAL:
+        words += " for its portal"
     return f"{words[:1].upper()}{words[1:]}" if words else describe_wait(waiting, zone, now)

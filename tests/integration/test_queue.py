@@ -109,6 +109,9 @@ def test_run_waits_for_a_busy_portal(session: Session) -> None:
     claim(session)
     assert words(session, runs[2]) == "next in line; waits for portal.example (2 of 2 runs there)"
     assert words(session, runs[4]) == "3rd in line; waits for portal.example (2 of 2 runs there)"
+    other = add_runs(session, "cyd", 1)[0]
+    assert words(session, other) == "next in line; starts in a moment"
+    assert words(session, runs[4]) == "3rd in line; waits for portal.example (2 of 2 runs there)"
     asked = make_run(session, make_job(session, make_viewer(session, "ben"), portal_id=portal.id))
     assert words(session, asked) == "next in line; starts in a moment"
 
