@@ -50,13 +50,16 @@ class Page:
 
     @cached_property
     def root(self) -> Element:
-        """The document's root; of an empty page an empty one."""
+        """The document's root; of an empty page an empty one. Raises MemoryError rather than show half a page."""
         parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
         source = self.text.replace("\0", "").encode("utf-8", "replace") if self.is_html else b""
         try:
-            return lxml.html.document_fromstring(source or b"<html></html>", parser=parser)
+            root = lxml.html.document_fromstring(source or b"<html></html>", parser=parser)
         except (lxml.etree.LxmlError, ValueError):
-            return lxml.html.document_fromstring(b"<html></html>")
+            root = lxml.html.document_fromstring(b"<html></html>")
+        if any(entry.type == lxml.etree.ErrorTypes.ERR_NO_MEMORY for entry in parser.error_log):
+            raise MemoryError("the page does not fit into memory")
+        return root
 
     @cached_property
     def base_url(self) -> str:

@@ -31,6 +31,7 @@ def test_child_out_of_memory_fails_its_run_and_no_other(stage: Stage) -> None:
     (ordinary,) = stage.run_now()
     run = stage.wait_for_status(big, RunStatus.FAILED, RunStatus.COMPLETED)
     assert run.status == RunStatus.FAILED
+    assert run.reason == "1 account that failed on this side (the import failed unexpectedly (MemoryError))"
     stage.wait_for_status(ordinary, RunStatus.COMPLETED)
     assert scheduler.process.poll() is None
     stage.check()

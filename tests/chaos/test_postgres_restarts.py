@@ -43,6 +43,7 @@ def own_stage(server_home: Path, tmp_path: Path, request: pytest.FixtureRequest)
         stage = Stage(engine, portal, tmp_path)
         stage.prepare()
         yield stage
+        OwnPostgres(server_home).start()  # where a test failed while it was down
         stage.close()
 
 
