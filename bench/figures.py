@@ -17,7 +17,7 @@ class Figure:
     ours: float
     target: str
     holds: bool
-    peers: Mapping[str, float] = field(default_factory=dict)
+    peers: Mapping[str, float | None] = field(default_factory=dict)  # None: the peer could not be run
     ratio: float | None = None
 
 
@@ -27,7 +27,7 @@ def print_figures(figures: Sequence[Figure]) -> None:
     for figure in figures:
         ours = f"{_number(figure.ours)} {figure.unit}".strip()
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}x"
-        peers = [f"{name} {_number(value)} {figure.unit}".strip() for name, value in figure.peers.items()] or [""]
+        peers = [_describe(name, value, figure.unit) for name, value in figure.peers.items()] or [""]
         holds = "yes" if figure.holds else "NO"
         print(f"{figure.name:{NAME_WIDTH}}{ours:>14}  {peers[0]:34}{ratio:>9}  {figure.target:38}{holds}")
         for peer in peers[1:]:
@@ -37,6 +37,10 @@ def print_figures(figures: Sequence[Figure]) -> None:
 def all_hold(figures: Sequence[Figure]) -> bool:
     """Whether every target is met."""
     return all(figure.holds for figure in figures)
+
+
+def _describe(peer: str, value: float | None, unit: str) -> str:
+    return f"{peer} not run" if value is None else f"{peer} {_number(value)} {unit}".strip()
 
 
 def _number(value: float) -> str:
