@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Waiting:
-    """A claim that no worker has taken over yet, and why none will, once that is known."""
+    """A claim that no worker has taken over yet, those that may, and why none will, once that is known."""
 
     claim: Claim
     workers: frozenset[str]
@@ -98,7 +98,7 @@ class ClusterSlots:
     def execute(self, claims: Sequence[Claim], held_until: float) -> None:
         """Send the runs to the cluster."""
         assert self._clock is not None, "not started"
-        workers = self._cluster.workers
+        workers = self._cluster.fit_workers
         for claim in claims:
             token = str(claim.lease_token)
             with self._lock:

@@ -62,6 +62,12 @@ class DaskCluster:
             return frozenset(self._present)
 
     @property
+    def fit_workers(self) -> frozenset[str]:
+        """Those that get runs."""
+        with self._lock:
+            return frozenset(self._fit)
+
+    @property
     def threads(self) -> int:
         """How many runs the fit workers can execute at once."""
         with self._lock:
@@ -100,8 +106,7 @@ class DaskCluster:
     def submit(self, order: ClusterOrder, key: str) -> Future:
         """Have a fit worker supervise that run. Raises ClusterAwayError."""
         client = self._client
-        with self._lock:
-            fit = sorted(self._fit)
+        fit = sorted(self.fit_workers)
         if client is None or client.status != "running" or not fit:
             raise ClusterAwayError
         future = client.submit(supervise_on_worker, order, key=key, pure=False, workers=fit)

@@ -343,6 +343,22 @@ def test_run_that_no_worker_took_goes_back_when_the_service_ends(place: Place, t
 # Who may not take part
 
 
+def test_run_does_not_wait_for_unfit_workers_once_the_fit_ones_are_gone(
+    place: Place, service: SchedulerService, caplog: pytest.LogCaptureFixture
+) -> None:
+    unfit = place.cluster.start_worker(environment={**place.cluster.environment, "PUNCTUAL_SECRET_KEY": "x" * 40})
+    wait_until(lambda: "it has another PUNCTUAL_SECRET_KEY" in caplog.text, SOON, "the worker to be found unfit")
+    fit = [worker for worker in place.cluster.workers if worker is not unfit]
+    for worker in fit:
+        worker.send(signal.SIGSTOP)
+    job_id = place.run_now("hang")
+    place.wait_for(job_id, RunStatus.RUNNING)
+    for worker in fit:
+        worker.end()
+    place.wait_for(job_id, RunStatus.QUEUED)
+    unfit.end()
+
+
 def test_unfit_worker_gets_no_runs_and_the_log_says_why(
     place: Place, service: SchedulerService, caplog: pytest.LogCaptureFixture
 ) -> None:
