@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.aiming import aim_anew
-from db.claiming import EXPIRE_BATCH, claim_runs, expire_runs, get_earliest_run_after
+from db.claiming import claim_runs, get_earliest_run_after
 from db.claims import recover_runs
 from db.engine import transaction
 from db.firing import get_earliest_next_run
@@ -29,7 +29,7 @@ from db.wake import Wake
 from portal_import.engine.storage import StorageError, remove_files, remove_unfinished
 from recurrence import zone_rules_version
 from scheduler_service.clock import Clock, Step
-from scheduler_service.firing import fire_backlog
+from scheduler_service.firing import fire_backlog, give_up_late_runs
 from scheduler_service.history import HistoryPurge, count_for_a_turn
 from scheduler_service.listener import WakeListener
 from scheduler_service.outages import describe_outage
@@ -128,7 +128,6 @@ class SchedulerService:
         if _now() - self._last_fire_at > NOTICED_AFTER:  # there is no outage while this process itself fires
             with transaction(self._engine) as session:
                 note_outage(session, _now())
-        self._expire()  # first: a run that can no longer start must not keep its job's next occurrence from firing
         done = fire_backlog(self._engine, self._draining)
         if done.queued:
             self._claim_step.wake()
@@ -168,20 +167,10 @@ class SchedulerService:
         """Take back runs whose worker stopped answering; give up queued ones that waited too long to start."""
         with transaction(self._engine) as session:
             recovered = recover_runs(session, _now())
-        self._expire()
+        with transaction(self._engine) as session:
+            give_up_late_runs(session, _now())
         if recovered:
             logger.warning("recovered %s runs whose lease had run out", recovered)
-
-    def _expire(self) -> None:
-        """Give up all queued runs that waited too long to start."""
-        expired, is_finished = 0, False
-        while not is_finished:
-            with transaction(self._engine) as session:
-                count = expire_runs(session, _now())
-            expired += count
-            is_finished = count < EXPIRE_BATCH or self._draining.is_set()
-        if expired:
-            logger.warning("%s queued runs were not started within their start window", expired)
 
     def heartbeat(self) -> None:
         """Show that this process lives."""
