@@ -74,7 +74,9 @@ def _sample(
     if not viewer.is_admin:
         in_force = in_force.where(Job.user_id == viewer.user_id)
     order = SchedulePeriod.session_id
-    jobs = [*session.scalars(in_force.where(order >= sample_from).order_by(order).limit(MAX_JOBS))]
+    # Said of both tables, or a merge of them reads the jobs from the first one on.
+    from_there = (order >= sample_from, Job.id >= sample_from)
+    jobs = [*session.scalars(in_force.where(*from_there).order_by(order).limit(MAX_JOBS))]
     if len(jobs) < MAX_JOBS:
         jobs += session.scalars(in_force.where(order < sample_from).order_by(order).limit(MAX_JOBS - len(jobs)))
     sample = {job.id: _Candidate(job) for job in jobs}
