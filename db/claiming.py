@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import case, func, select, text, update
 from sqlalchemy.orm import Session
 
 from db.attempts import begin_attempts
@@ -50,41 +50,58 @@ def claim_runs(session: Session, now: datetime, *, worker: str, slots: int, leas
         line = [turn.run_id for turn in list_turns(session, now, wanted, margin=MARGIN, passed_over=passed_over)]
         is_line_whole = len(line) < wanted
         held = _lock_startable(session, line, now, wanted) if line else []
-        claims += [_take(run, job, now, worker, lease) for run, job in held]
-        session.flush()
-        passed_over.update(set(line) - {run.id for run, _ in held})
-    begin_attempts(session, [(c.run_id, c.attempt, c.lease_token) for c in claims], worker=worker, now=now)
+        if held:
+            _take(session, held, now, worker, lease)
+        claims += held
+        passed_over.update(set(line) - {claim.run_id for claim in held})
     return ClaimPass(claims, is_contended=bool(passed_over) and len(claims) < slots)
 
 
-def _lock_startable(session: Session, line: Sequence[int], now: datetime, limit: int) -> list[tuple[Run, Job]]:
+def _lock_startable(session: Session, line: Sequence[int], now: datetime, limit: int) -> list[Claim]:
     """The first of these runs that can be had at once; what became of them since they were read is checked again."""
     # coalesce() hides it from the partial indexes: the planner would read all of a queue that it takes for empty.
     is_queued = func.coalesce(Run.status, "") == RunStatus.QUEUED
     rows = session.execute(
-        select(Run, Job)
+        select(Run.id, Run.session_id, Run.attempt, Job.timeout_seconds, Run.scheduled_for)
         .join(Job, Job.id == Run.session_id)
         .where(Run.id.in_(line), is_queued, Run.run_after <= now)
         .where(Job.status != JobStatus.RUNNING)
         .order_by(func.array_position(line, Run.id))
         .limit(limit)
         .with_for_update(of=(Run, Job), skip_locked=True, key_share=True)
-        .execution_options(populate_existing=True)
     )
-    return [(run, job) for run, job in rows]
+    return [
+        Claim(run_id, session_id, uuid4(), attempt, timeout_seconds, scheduled_for)
+        for run_id, session_id, attempt, timeout_seconds, scheduled_for in rows
+    ]
 
 
-def _take(run: Run, job: Job, now: datetime, worker: str, lease: timedelta) -> Claim:
-    token = uuid4()
-    run.status = RunStatus.RUNNING
-    run.worker = worker
-    run.lease_token = token
-    run.lease_until = now + lease
-    run.started_at = run.started_at or now
-    job.status = JobStatus.RUNNING
-    job.last_run_id = run.id
-    job.last_run_at = run.started_at
-    return Claim(run.id, job.id, token, run.attempt, job.timeout_seconds, run.scheduled_for)
+def _take(session: Session, claims: Sequence[Claim], now: datetime, worker: str, lease: timedelta) -> None:
+    """Mark the runs and their jobs as running, in one statement; the rows are locked already."""
+    session.execute(
+        text("""
+            WITH runs AS (
+                UPDATE import_runs AS r
+                SET status = 'running', worker = :worker, lease_token = c.lease_token, lease_until = :lease_until,
+                    started_at = coalesce(r.started_at, :now)
+                FROM unnest(CAST(:run_ids AS bigint[]), CAST(:tokens AS uuid[])) AS c(run_id, lease_token)
+                WHERE r.id = c.run_id
+                RETURNING r.id, r.session_id, r.started_at
+            )
+            UPDATE import_sessions AS s
+            SET status = 'running', last_run_id = runs.id, last_run_at = runs.started_at
+            FROM runs WHERE s.id = runs.session_id
+        """),
+        {
+            "worker": worker,
+            "lease_until": now + lease,
+            "now": now,
+            "run_ids": [claim.run_id for claim in claims],
+            "tokens": [str(claim.lease_token) for claim in claims],
+        },
+    )
+    session.expire_all()  # whatever of it the caller has loaded before
+    begin_attempts(session, [(c.run_id, c.attempt, c.lease_token) for c in claims], worker=worker, now=now)
 
 
 def get_earliest_run_after(session: Session, now: datetime) -> datetime | None:

@@ -55,7 +55,7 @@ def create_database_engine(url: URL, *, application: str, pool_size: int = 5) ->
             "keepalives_interval": 10,
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,  # milliseconds; a server that fell silent is noticed
-            "options": "-c timezone=UTC -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+            "options": "-c timezone=UTC -c jit=off -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
         },
     )
 

@@ -68,7 +68,8 @@ def explain(engine: Engine, work: Callable[[Session], object]) -> list[dict[str,
     nodes: list[dict[str, Any]] = []
 
     def note(connection: Connection, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
-        if "import_runs" in statement and statement.lstrip().startswith(("SELECT", "WITH")):
+        is_query = statement.lstrip().startswith(("SELECT", "WITH")) and "UPDATE import_runs" not in statement
+        if is_query and "import_runs" in statement:
             cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
             (plans,) = cursor.fetchone()
             plan = plans if isinstance(plans, list) else json.loads(plans)

@@ -242,7 +242,7 @@ def test_stop_ends_the_run_and_all_its_processes(engine: Engine, tmp_path: Path,
 
 def test_run_that_takes_too_long_is_ended(engine: Engine, tmp_path: Path, viewer: Viewer) -> None:
     with scheduler_in_process(engine, tmp_path, hang):
-        job_id = run_now(engine, viewer, timeout_seconds=1)
+        job_id = run_now(engine, viewer, timeout_seconds=1, max_attempts=1)
         run = wait_for_run(engine, job_id, RunStatus.TIMED_OUT)
         assert run.reason == "not done within 1 seconds"
         assert get_job(engine, job_id).status == JobStatus.TIMED_OUT
