@@ -1,7 +1,7 @@
 """scheduler_service whose runs only record that they took place: `python -m bench.recording_scheduler`.
 
 The effect is written as an import writes its results: in the transaction that holds the lease. A run takes
-JOB_SECONDS before it does.
+JOB_SECONDS before it does. Every child loads this module, so it imports only what the fork server has loaded.
 """
 
 import os
@@ -15,7 +15,6 @@ from db.claims import finish_run
 from db.engine import transaction
 from db.models import RunStatus
 from portal_import.child import RunOrder
-from scheduler_service import supervision
 
 
 def record_effect(order: RunOrder, parent: Connection) -> None:
@@ -33,6 +32,7 @@ def record_effect(order: RunOrder, parent: Connection) -> None:
 
 if __name__ == "__main__":
     from bench import recording_scheduler
+    from scheduler_service import supervision
     from scheduler_service.__main__ import main
 
     supervision.run_in_child = recording_scheduler.record_effect
