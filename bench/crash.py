@@ -1,7 +1,8 @@
 """What SIGKILL does to the work of Punctual and of its peers: their own failures, with the same counts, in one run.
 
-Every job takes 0.2 s and then inserts one row; afterwards the rows are counted. Lost is what was due and never
-executed, although the scheduler was started again and given time; doubled is what was executed once too often.
+Every job takes a while, which its figure tells, and then inserts one row; afterwards the rows are counted. Lost is what
+was due and never executed, although the scheduler was started again and given time; doubled is what was executed once
+too often.
 Punctual's runs write their row as imports write results, under the lease (`bench.recording_scheduler`).
 Needs the peers' packages at first use. `python -m bench.crash`.
 """
@@ -28,6 +29,7 @@ from settings import PROJECT_ROOT
 
 LEASE_SECONDS = 5  # of everybody who has leases, so that nobody waits long for a dead worker's work
 SHORT_JOB_SECONDS = 0.2
+QUICK_JOB_SECONDS = 0.05  # of APScheduler 4, which takes minutes for a thousand longer ones
 LONG_JOB_SECONDS = 2  # of the jobs that are all running when their worker is killed
 POLL_SECONDS = 0.005
 DEADLINE_SECONDS = 300
@@ -74,6 +76,7 @@ class Scene:
 
     engine: Engine
     folder: Path
+    job_seconds: float
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     @property
@@ -97,7 +100,7 @@ class Scene:
             process = subprocess.Popen(  # noqa: S603
                 command,
                 env=_clean_environment()
-                | {"EFFECTS_URL": self.url, "PYTHONPATH": path, "JOB_SECONDS": str(SHORT_JOB_SECONDS)}
+                | {"EFFECTS_URL": self.url, "PYTHONPATH": path, "JOB_SECONDS": str(self.job_seconds)}
                 | given,
                 cwd=PROJECT_ROOT,
                 stdout=output,
@@ -141,12 +144,12 @@ class Scene:
 
 
 @contextmanager
-def open_scene(home: Path, name: str) -> Iterator[Scene]:
+def open_scene(home: Path, name: str, job_seconds: float) -> Iterator[Scene]:
     with (
         tempfile.TemporaryDirectory(prefix="punctual-crash-") as folder,
         fresh_database(home, name) as engine,
     ):
-        scene = Scene(engine, Path(folder))
+        scene = Scene(engine, Path(folder), job_seconds)
         scene.prepare(EFFECTS)
         try:
             yield scene
@@ -163,9 +166,7 @@ def _clean_environment() -> dict[str, str]:
 # Punctual
 
 
-def start_punctual(
-    scene: Scene, *, slots: int = SLOTS, job_seconds: float = SHORT_JOB_SECONDS
-) -> "subprocess.Popen[bytes]":
+def start_punctual(scene: Scene, *, slots: int = SLOTS) -> "subprocess.Popen[bytes]":
     return scene.start(
         [sys.executable, "-m", "bench.recording_scheduler"],
         DATABASE_URL=scene.url,
@@ -173,7 +174,6 @@ def start_punctual(
         PUNCTUAL_SLOTS=slots,
         PUNCTUAL_LEASE_SECONDS=LEASE_SECONDS,
         PUNCTUAL_LOG_LEVEL="WARNING",
-        JOB_SECONDS=job_seconds,
     )
 
 
@@ -206,10 +206,10 @@ def punctual_by_two(scene: Scene, jobs: int) -> Outcome:
 
 def punctual_killed_running(scene: Scene, jobs: int) -> Outcome:
     scene.prepare(USER, QUEUED_JOBS, jobs=jobs)
-    victim = start_punctual(scene, slots=jobs, job_seconds=LONG_JOB_SECONDS)
+    victim = start_punctual(scene, slots=jobs)
     scene.wait_until(lambda: scene.count(RUNNING) == jobs)
     victim.kill()
-    start_punctual(scene, slots=jobs, job_seconds=LONG_JOB_SECONDS)
+    start_punctual(scene, slots=jobs)
     settle_punctual(scene)
     return scene.judge(jobs)
 
@@ -253,11 +253,11 @@ def celery_beat_killed(scene: Scene, jobs: int) -> Outcome:
 def procrastinate_killed(scene: Scene, jobs: int) -> Outcome:
     """Given longer than the 30 s after which it counts a worker as stalled."""
     command = [get_python("procrastinate"), str(SCRIPTS / "procrastinate_worker.py")]
-    scene.run([*command, "setup", str(jobs)], JOB_SECONDS=LONG_JOB_SECONDS)
-    victim = scene.start([*command, "run", str(jobs)], JOB_SECONDS=LONG_JOB_SECONDS)
+    scene.run([*command, "setup", str(jobs)])
+    victim = scene.start([*command, "run", str(jobs)])
     scene.wait_until(lambda: scene.count(DOING) == jobs)
     victim.kill()
-    scene.start([*command, "run", str(jobs)], JOB_SECONDS=LONG_JOB_SECONDS)
+    scene.start([*command, "run", str(jobs)])
     scene.wait_until_quiet(40)
     return scene.judge(jobs)
 
@@ -279,6 +279,7 @@ class Scenario:
 
     name: str
     jobs: int
+    job_seconds: float
     ours: Callable[[Scene, int], Outcome]
     peer_name: str
     peer: Callable[[Scene, int], Outcome]
@@ -290,11 +291,15 @@ def list_scenarios() -> list[Scenario]:
     beat = f"django-celery-beat {get_version('celery', 'django-celery-beat')}"
     procrastinate = f"Procrastinate {get_version('procrastinate', 'procrastinate')}"
     return [
-        Scenario("due, killed firing", 2000, punctual_killed_firing, apscheduler3, apscheduler3_killed),
-        Scenario("due, two schedulers", 2000, punctual_by_two, apscheduler3, apscheduler3_by_two),
-        Scenario("due, killed firing", 1000, punctual_killed_firing, apscheduler4, apscheduler4_killed),
-        Scenario("due, killed firing", 500, punctual_killed_firing, beat, celery_beat_killed),
-        Scenario("running, killed", 20, punctual_killed_running, procrastinate, procrastinate_killed),
+        Scenario(
+            "due, killed firing", 2000, SHORT_JOB_SECONDS, punctual_killed_firing, apscheduler3, apscheduler3_killed
+        ),
+        Scenario("due, two schedulers", 2000, SHORT_JOB_SECONDS, punctual_by_two, apscheduler3, apscheduler3_by_two),
+        Scenario(
+            "due, killed firing", 1000, QUICK_JOB_SECONDS, punctual_killed_firing, apscheduler4, apscheduler4_killed
+        ),
+        Scenario("due, killed firing", 500, SHORT_JOB_SECONDS, punctual_killed_firing, beat, celery_beat_killed),
+        Scenario("running, killed", 20, LONG_JOB_SECONDS, punctual_killed_running, procrastinate, procrastinate_killed),
     ]
 
 
@@ -303,20 +308,25 @@ def measure() -> list[Figure]:
     figures: list[Figure] = []
     with fresh_server() as home:
         for number, scenario in enumerate(list_scenarios()):
-            with open_scene(home, f"ours{number}") as scene:
+            with open_scene(home, f"ours{number}", scenario.job_seconds) as scene:
                 ours = scenario.ours(scene, scenario.jobs)
-            try:
-                with open_scene(home, f"peer{number}") as scene:
-                    peer = scenario.peer(scene, scenario.jobs)
-            except PeerUnavailableError as error:
-                print(f"not run: {error}", file=sys.stderr)
-                peer = None
+            peer = _play_peer(home, number, scenario)
             for what in ("lost", "doubled"):
                 count: int = getattr(ours, what)
                 theirs: int | None = None if peer is None else getattr(peer, what)
-                name = f"{scenario.jobs:,} jobs {scenario.name}: {what}"
+                name = f"{scenario.jobs:,} jobs of {scenario.job_seconds} s {scenario.name}: {what}"
                 figures.append(Figure(name, "", count, "0", count == 0, {scenario.peer_name: theirs}))
     return figures
+
+
+def _play_peer(home: Path, number: int, scenario: Scenario) -> Outcome | None:
+    """What became of the peer's jobs; None when it could not be installed, or came to no end."""
+    try:
+        with open_scene(home, f"peer{number}", scenario.job_seconds) as scene:
+            return scenario.peer(scene, scenario.jobs)
+    except (PeerUnavailableError, TimeoutError, RuntimeError) as error:
+        print(f"{scenario.peer_name} gives no figure: {error}", file=sys.stderr)
+        return None
 
 
 def main() -> int:

@@ -109,7 +109,7 @@ def test_stop_that_was_asked_for_meanwhile_reaches_the_worker(engine: Engine, cl
         (WORKER, RunStatus.COMPLETED, 0),
         (name_cluster_worker("node2", "c11"), RunStatus.RUNNING, 0),
         (name_cluster_worker("node2", "C1"), RunStatus.RUNNING, 0),
-        (str(uuid4()), RunStatus.RUNNING, 0),
+        ("2f0c3f9e-8f3c-4b4e-9a53-0c6ad6f0b1de", RunStatus.RUNNING, 0),
     ],
 )
 def test_running_runs_of_a_cluster_are_counted_whoever_has_them(
