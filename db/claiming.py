@@ -41,7 +41,10 @@ class ClaimPass:
 
 
 def claim_runs(session: Session, now: datetime, *, worker: str, slots: int, lease: timedelta) -> ClaimPass:
-    """Take up to `slots` queued runs whose turn it is. What another holds is passed over without waiting."""
+    """Take up to `slots` queued runs whose turn it is. What another holds is passed over without waiting.
+
+    Runs and jobs that the session has loaded before are not refreshed.
+    """
     claims: list[Claim] = []
     passed_over: set[int] = set()
     is_line_whole = False
@@ -100,7 +103,6 @@ def _take(session: Session, claims: Sequence[Claim], now: datetime, worker: str,
             "tokens": [str(claim.lease_token) for claim in claims],
         },
     )
-    session.expire_all()  # whatever of it the caller has loaded before
     begin_attempts(session, [(c.run_id, c.attempt, c.lease_token) for c in claims], worker=worker, now=now)
 
 

@@ -17,7 +17,9 @@ SECOND = timedelta(seconds=1)
 
 
 def claim(session: Session, *, slots: int = 10, seconds: float = 0, worker: str = "w") -> Sequence[Claim]:
-    return claim_runs(session, NOW + seconds * SECOND, worker=worker, slots=slots, lease=LEASE).claims
+    claims = claim_runs(session, NOW + seconds * SECOND, worker=worker, slots=slots, lease=LEASE).claims
+    session.expire_all()
+    return claims
 
 
 def add_run(engine: Engine, trigger: RunTrigger = RunTrigger.MANUAL, seconds: float = 0, **job_columns: object) -> int:

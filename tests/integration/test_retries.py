@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.accounts import list_unfinished_accounts
-from db.claiming import Claim, claim_runs
+from db.claiming import Claim
 from db.claims import finish_run, recover_runs, requeue_run
 from db.engine import transaction
 from db.errors import ConflictError, NotAllowedError, NotFoundError
@@ -37,6 +37,7 @@ from db.retries import retry_delay
 from db.retry_requests import cancel_retry, request_retry
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
+from tests.claimed_runs import claim
 from tests.factories import EVERY_MINUTE, NOW, make_account, make_job, make_portal, make_run, make_viewer
 
 LEASE = timedelta(seconds=30)
@@ -64,7 +65,7 @@ def add_job(engine: Engine, olive: Viewer, *names: str, **columns: object) -> st
 
 
 def start(session: Session, run_id: int, seconds: float = 0) -> Claim:
-    (claimed,) = claim_runs(session, NOW + seconds * SECOND, worker="w", slots=5, lease=LEASE).claims
+    (claimed,) = claim(session, slots=5, seconds=seconds)
     assert claimed.run_id == run_id
     return claimed
 

@@ -1,6 +1,7 @@
 """Pages run by AppTest: the real scripts on a real database, signed in as somebody."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ from tests.factories import make_viewer
 
 OpenPage = Callable[..., AppTest]
 RUN_SECONDS = 30
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """A run of a page puts its script into the place of the main module, which processes started later would load."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture
