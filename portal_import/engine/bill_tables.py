@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
-from portal_import.engine.cell_values import find_currency, parse_amount, parse_date
+from portal_import.bill_reading.cell_values import find_currency, parse_amount, parse_date
+from portal_import.bill_reading.table_headers import map_headers
 from portal_import.engine.page import Element, Page, text_of
-from portal_import.engine.table_headers import map_headers
 
 MAX_ROWS = 5_000
 _MAX_COLUMNS = 60

@@ -4,13 +4,13 @@ from decimal import Decimal
 
 import pytest
 
+from portal_import.bill_reading.cell_values import find_currency, parse_amount, parse_date
+from portal_import.bill_reading.table_headers import map_headers
 from portal_import.engine.billing_page import BillingPage, read_billing_page
-from portal_import.engine.cell_values import find_currency, parse_amount, parse_date
 from portal_import.engine.document_links import extension_of
 from portal_import.engine.forms import has_sign_in_form
 from portal_import.engine.page import decode_page
 from portal_import.engine.sign_in_answers import find_error_text, find_obstacle
-from portal_import.engine.table_headers import map_headers
 
 URL = "https://portal.example/my/billing?year=2026"
 
