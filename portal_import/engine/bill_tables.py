@@ -2,19 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import date
-from decimal import Decimal
+from dataclasses import dataclass
 
-from portal_import.bill_reading.cell_values import find_currency, parse_amount, parse_date
+from portal_import.bill_reading.rows import RowValues, is_bill_row, read_row, settle_columns
 from portal_import.bill_reading.table_headers import map_headers
 from portal_import.engine.page import Element, Page, text_of
 
 MAX_ROWS = 5_000
 _MAX_COLUMNS = 60
 _MAX_CELL = 500
-_MAX_NUMBER = 100
-_TOTAL_ROW = re.compile(r"^(grand )?(total|sum|subtotal|summe|gesamt|zwischensumme|somme|suma)\b", re.I)
 _BILLS_WORD = re.compile(r"bill|invoice|statement|rechnung|facture|factura|beleg|recibo", re.I)
 
 
@@ -23,12 +19,7 @@ class BillRow:
     """A row as its element and what could be read from it."""
 
     element: Element
-    number: str | None
-    issued_on: date | None
-    due_on: date | None
-    amount: Decimal | None
-    currency: str | None
-    portal_status: str | None
+    values: RowValues
     fields: dict[str, str]
 
 
@@ -116,37 +107,22 @@ class _BillRows:
     def __init__(self, headers: tuple[str, ...], columns: dict[str, int], lines: list[_Line]) -> None:
         self.headers = headers
         self.lines = lines
-        self.columns = columns
-        # A column headed "Invoice" may hold "Download" in every row.
-        numbers = [text for text in map(self._number, lines) if text]
-        if numbers and sum(any(char.isdigit() for char in text) for text in numbers) * 2 < len(numbers):
-            self.columns = {field: column for field, column in columns.items() if field != "number"}
+        self.columns = settle_columns(columns, [line.texts for line in lines])
 
     def make_table(self) -> BillTable:
         rows = tuple(self._make_row(line) for line in self.lines if self._is_bill(line))
         return BillTable(self.headers, self.columns, rows)
 
     def _is_bill(self, line: _Line) -> bool:
-        if len(set(line.cells)) < 2 or _TOTAL_ROW.match(next((text for text in line.texts if text), "total")):
-            return False
-        wanted = ("number",) if "number" in self.columns else ("issued_on", "due_on")
-        return any(char.isdigit() for field in wanted for char in self._text(line, field))
+        return len(set(line.cells)) >= 2 and is_bill_row(self.columns, line.texts)
 
     def _make_row(self, line: _Line) -> BillRow:
-        amount_text = self._text(line, "amount")
-        currency = find_currency(self._text(line, "currency")) or find_currency(amount_text)
-        currency = currency or find_currency(self._header("amount"))
-        row = BillRow(
-            element=line.element,
-            number=self._number(line)[:_MAX_NUMBER] or None,
-            issued_on=self._date(line, "issued_on"),
-            due_on=self._date(line, "due_on"),
-            amount=parse_amount(amount_text, currency),
-            currency=currency,
-            portal_status=self._text(line, "portal_status")[:_MAX_NUMBER] or None,
-            fields=self._fields(line),
-        )
-        return row if row.amount is not None else replace(row, currency=None) if not amount_text else row
+        def stamps(field: str) -> Iterator[str]:
+            times = line.cells[self.columns[field]].iter("time")
+            return (stamp.get("datetime") for stamp in times if stamp.get("datetime"))
+
+        values = read_row(self.headers, self.columns, line.texts, stamps=stamps)
+        return BillRow(line.element, values, self._fields(line))
 
     def _fields(self, line: _Line) -> dict[str, str]:
         fields: dict[str, str] = {}
@@ -158,21 +134,3 @@ class _BillRows:
             if header or text:
                 fields[name] = text
         return fields
-
-    def _date(self, line: _Line, field: str) -> date | None:
-        text = self._text(line, field)
-        found = parse_date(text)
-        if found is None and text:
-            stamps = line.cells[self.columns[field]].iter("time")
-            found = next((parse_date(stamp.get("datetime")) for stamp in stamps if stamp.get("datetime")), None)
-        return found
-
-    def _number(self, line: _Line) -> str:
-        return self._text(line, "number")
-
-    def _text(self, line: _Line, field: str) -> str:
-        column = self.columns.get(field)
-        return line.texts[column] if column is not None and column < len(line.texts) else ""
-
-    def _header(self, field: str) -> str:
-        return self.headers[self.columns[field]] if field in self.columns else ""

@@ -103,14 +103,15 @@ def _merge_repeated(bills: list[BillOnPage]) -> list[BillOnPage]:
 
 
 def _make_bill(row: BillRow) -> BillFound:
+    values = row.values
     return BillFound(
-        bill_key=row.number or "",
-        number=row.number,
-        issued_on=row.issued_on,
-        due_on=row.due_on,
-        amount=row.amount,
-        currency=row.currency,
-        portal_status=row.portal_status,
+        bill_key=values.number or "",
+        number=values.number,
+        issued_on=values.issued_on,
+        due_on=values.due_on,
+        amount=values.amount,
+        currency=values.currency,
+        portal_status=values.portal_status,
         fields=row.fields,
     )
 
