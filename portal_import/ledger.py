@@ -29,7 +29,7 @@ from db.models import Account, Job, LogLevel, Portal, ResultStatus, Run, RunStat
 from db.portals import free_portal_slot, open_breaker, reserve_request, try_portal_slot
 from db.results import ResultRecord, count_results, get_shared_error, has_result, record_result, start_accounts
 from db.run_log import LogLine, record_log_lines
-from portal_import.outcomes import AccountOutcome, BillFound
+from portal_import.outcomes import AccountOutcome, BillFound, PortalProfile
 
 RETRY_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0)  # the last one again and again
 PASSING_SQLSTATES = {
@@ -60,9 +60,7 @@ class RunPlan:
     portal_id: int | None
     portal_host: str
     engine: str
-    username_selector: str | None
-    password_selector: str | None
-    link_selector: str | None
+    profile: PortalProfile
     max_concurrent_accounts: int
     has_request_spacing: bool
     breaker_open_until: datetime | None
@@ -118,9 +116,7 @@ class RunLedger:
             portal_id=portal.id if portal else None,
             portal_host=portal.host if portal else "",
             engine=portal.engine if portal else "http",
-            username_selector=portal.username_selector if portal else None,
-            password_selector=portal.password_selector if portal else None,
-            link_selector=portal.link_selector if portal else None,
+            profile=_profile_of(portal) if portal else PortalProfile(),
             max_concurrent_accounts=portal.max_concurrent_accounts if portal else 1,
             has_request_spacing=bool(portal and portal.min_seconds_between_requests > 0),
             breaker_open_until=portal.breaker_open_until if portal else None,
@@ -272,6 +268,18 @@ def _is_passing(error: DBAPIError) -> bool:
         error.connection_invalidated
         or state in PASSING_SQLSTATES
         or (state is None and isinstance(error, OperationalError))
+    )
+
+
+def _profile_of(portal: Portal) -> PortalProfile:
+    return PortalProfile(
+        username_selector=portal.username_selector,
+        password_selector=portal.password_selector,
+        submit_selector=portal.submit_selector,
+        link_selector=portal.link_selector,
+        next_selector=portal.next_selector,
+        date_order=portal.date_order,
+        column_mapping=portal.column_mapping,
     )
 
 

@@ -3,6 +3,7 @@
 No repr of anything here holds a password.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -24,11 +25,19 @@ class AccountLogin:
 
 @dataclass(frozen=True)
 class PortalProfile:
-    """CSS selectors for a portal whose fields or bill links aren't found by themselves; None finds them."""
+    """What a person has said of a portal; None leaves it to be found.
+
+    Selectors are CSS. `column_mapping` is the header text by the bill's field; `date_order` is how 03/04/2026
+    is meant, and without it such a date stays unread.
+    """
 
     username_selector: str | None = None
     password_selector: str | None = None
+    submit_selector: str | None = None
     link_selector: str | None = None
+    next_selector: str | None = None
+    date_order: str | None = None
+    column_mapping: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)

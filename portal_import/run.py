@@ -25,7 +25,7 @@ from portal_import.child import EXIT_LEASE_LOST, RunOrder
 from portal_import.engine.http_engine import import_account
 from portal_import.engine.storage import DocumentStore
 from portal_import.ledger import PortalSlot, RunLedger, RunPlan, decrypt_password
-from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile
+from portal_import.outcomes import AccountLogin, AccountOutcome, Limits
 from portal_import.url_templates import InvalidUrlError, fill_url
 from settings import read_settings
 
@@ -140,10 +140,9 @@ class ImportRun:
             return _refused(ResultStatus.FAILED, f"the stored password cannot be read: {error}")
         except InvalidUrlError as error:
             return _refused(ResultStatus.FAILED, str(error))
-        profile = PortalProfile(plan.username_selector, plan.password_selector, plan.link_selector)
         try:
             return await import_account(
-                login, profile, self._limits, self._store, report=report, before_request=self._spacer(plan)
+                login, plan.profile, self._limits, self._store, report=report, before_request=self._spacer(plan)
             )
         except OSError as error:
             return _refused(ResultStatus.FAILED, f"a bill could not be stored: {error.strerror or error}")
