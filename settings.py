@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
     keep_runs_days: Annotated[int, Field(ge=0, le=36_500), _days_kept(30)] = 730
     keep_log_days: Annotated[int, Field(ge=0, le=36_500), _days_kept(14)] = 90
+    private_networks: Literal["allow", "refuse"] = "allow"
     max_file_mb: Annotated[int, Field(ge=1, le=10_000)] = 50
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

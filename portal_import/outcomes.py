@@ -42,7 +42,7 @@ class PortalProfile:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long, how much and how often. The time that `before_request` waits counts for neither timeout."""
+    """How long, how much, how often and where to. The time that `before_request` waits counts for neither timeout."""
 
     request_timeout_seconds: float = 30
     account_timeout_seconds: float = 300
@@ -52,6 +52,7 @@ class Limits:
     max_documents: int = 500
     max_retries: int = 3
     max_retry_wait_seconds: float = 60
+    allows_private_networks: bool = True
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,10 @@ def execute_run(order: RunOrder, started_at: datetime) -> None:
         ledger,
         open_secret_box(settings),
         DocumentStore(settings.effective_storage_url),
-        Limits(max_file_bytes=settings.max_file_mb * 1024 * 1024),
+        Limits(
+            max_file_bytes=settings.max_file_mb * 1024 * 1024,
+            allows_private_networks=settings.private_networks == "allow",
+        ),
     )
     try:
         asyncio.run(work.run())

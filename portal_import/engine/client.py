@@ -18,6 +18,7 @@ from yarl import URL
 from db.models import LogLevel
 from portal_import.engine.addresses import origin, resolve, show
 from portal_import.engine.errors import PassingError, VisitError, describe_status, explain_request_error
+from portal_import.engine.networks import make_socket_factory
 from portal_import.engine.page import Page, decode_page
 from portal_import.engine.submission import Submission
 from portal_import.outcomes import Limits
@@ -62,7 +63,7 @@ class PortalClient:
         self._sleep = sleep
         # unsafe: hosts that are IP addresses may set cookies too. Values go back as they came.
         self._jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
-        self._session = self._make_session(aiohttp.TCPConnector())
+        self._session = self._make_session(force_close=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,7 +112,7 @@ class PortalClient:
         }
         # A connection kept open since the sign-in page may be closed by the portal at this very moment,
         # and then nobody knows whether the form arrived. A new connection has no such past.
-        session = self._make_session(aiohttp.TCPConnector(force_close=True))
+        session = self._make_session(force_close=True)
         async with (
             session,
             self._send(
@@ -192,10 +193,11 @@ class PortalClient:
         content_type = response.headers.get("Content-Type", "")
         return decode_page(str(response.url), response.status, content_type, bytes(body))
 
-    def _make_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    def _make_session(self, *, force_close: bool) -> aiohttp.ClientSession:
         seconds = self._limits.request_timeout_seconds
+        guard = make_socket_factory(allows_private=self._limits.allows_private_networks)
         return aiohttp.ClientSession(
-            connector=connector,
+            connector=aiohttp.TCPConnector(force_close=force_close, socket_factory=guard),
             cookie_jar=self._jar,
             headers={"User-Agent": USER_AGENT},
             # Between two reads, not for the whole answer: a large file may take its time.

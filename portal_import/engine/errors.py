@@ -9,6 +9,7 @@ import aiohttp
 
 from db.models import ResultStatus
 from portal_import.engine.addresses import hide_queries
+from portal_import.engine.networks import explain_refusal_of_addresses
 
 
 class VisitError(Exception):
@@ -50,6 +51,9 @@ def explain_request_error(error: aiohttp.ClientError | OSError, timeout_seconds:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return PassingError("the portal could not be reached: its host name was not found", detail=detail)
     if isinstance(error, aiohttp.ClientConnectorError):
+        refusal = explain_refusal_of_addresses(error.os_error)
+        if refusal is not None:
+            return VisitError(f"nothing was sent to {error.host}: {refusal}", detail=detail)
         return PassingError(f"the portal could not be reached: {_describe_os_error(error)}", detail=detail)
     if isinstance(error, aiohttp.ClientPayloadError):
         return PassingError("the portal's answer broke off before its end", detail=detail)
