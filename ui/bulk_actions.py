@@ -14,7 +14,7 @@ from db.models import Job
 from db.schedules import Schedule, schedule_of
 from db.viewers import Viewer
 from recurrence import InvalidScheduleError
-from ui.dialogs import ask_for_dialog, close_form, open_wanted_dialog, render_decision
+from ui.dialogs import ask_for_dialog, close_form, form_key, open_wanted_dialog, render_decision
 from ui.impact_view import render_impacts
 from ui.plain_text import plain
 from ui.schedule_editor import render_schedule_editor
@@ -75,19 +75,20 @@ def reschedule(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> None:
         "late runs and holidays stays as it is."
     )
     first = next((schedule for job in jobs if (schedule := schedule_of(job)) is not None), None)
-    key = f"bulk-{hash(tuple(ids))}"
+    form = f"bulk-{hash(tuple(ids))}"
+    key = form_key(form)
     choice = render_schedule_editor(key, zone, schedule=first, policy=None)
     schedule, now = choice.schedule, datetime.now(UTC)
     if choice.problem is None and schedule is not None:
         render_reschedule_impact(viewer, ids, schedule, zone, now)
-    if not render_decision(f"Reschedule {counted(len(ids))}", key):
+    if not render_decision(f"Reschedule {counted(len(ids))}", form):
         return
     if choice.problem is not None or schedule is None:
         st.error(f"Nothing was changed: {plain(choice.problem or '')}", icon=":material/error:")
         return
     problem = act(partial(reschedule_jobs, viewer=viewer, job_ids=ids, schedule=schedule), "Rescheduled {}.")
     if problem is None:
-        close_form(key)
+        close_form(form)
     st.error(plain(problem), icon=":material/error:")
 
 

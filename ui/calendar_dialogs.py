@@ -26,7 +26,7 @@ from db.viewers import Viewer
 from recurrence import DayOff, InvalidScheduleError, countries, country_weekend, subdivisions, time_zones
 from recurrence.ical import read_ical
 from recurrence.ical_rules import InvalidCalendarFileError
-from ui.dialogs import close_form, render_decision
+from ui.dialogs import close_form, form_key, render_decision
 from ui.plain_text import plain
 from ui.schedule_editor import WEEKDAYS
 
@@ -39,7 +39,8 @@ YEARS_BACK, YEARS_AHEAD = 1, 5
 @st.dialog("Calendar", width="large", dismissible=False)
 def edit_calendar(viewer: Viewer, calendar: Calendar | None) -> None:
     """Everything about a calendar, a new one or one that the viewer may change."""
-    key = f"calendar-{calendar.id}-{calendar.version}" if calendar is not None else "calendar-new"
+    form = f"calendar-{calendar.id}-{calendar.version}" if calendar is not None else "calendar-new"
+    key = form_key(form)
     stored = load_draft(calendar) if calendar is not None else CalendarDraft("")
     name = st.text_input(
         "Name", value=stored.name, max_chars=MAX_NAME_CHARACTERS, placeholder="Company shutdown", key=f"{key}-name"
@@ -55,7 +56,7 @@ def edit_calendar(viewer: Viewer, calendar: Calendar | None) -> None:
         draft = replace(draft, days=[*draft.days, *_render_import(key, draft.days)])
     draft = _render_reading(key, draft)
     _render_what_it_keeps(draft, datetime.now(UTC).date())
-    if not render_decision("Save calendar", key):
+    if not render_decision("Save calendar", form):
         return
     if problems:
         st.error("Not saved. Please correct under Own days:\n\n" + _bulleted(problems), icon=":material/error:")
@@ -66,7 +67,7 @@ def edit_calendar(viewer: Viewer, calendar: Calendar | None) -> None:
         st.error(f"Not saved: {plain(str(error))}", icon=":material/error:")
         return
     st.session_state["calendars-message"] = f"Saved {draft.name.strip()}."
-    close_form(key)
+    close_form(form)
 
 
 @st.dialog("Delete calendar")

@@ -23,22 +23,34 @@ def open_wanted_dialog(key: str, dialogs: Mapping[str, Callable[..., None]]) -> 
         dialogs[name](*values)
 
 
-def render_decision(label: str, key: str) -> bool:
+def form_key(form: str) -> str:
+    """What the keys of the form's controls begin with: another after each time that the form was closed.
+
+    A browser that closes a dialog may still send what its controls held along with the next press, and would
+    bring back what was cancelled if the form opened with the same keys.
+    """
+    closed = st.session_state.get(_closed(form), 0)
+    return f"{form}-{closed}" if closed else form
+
+
+def render_decision(label: str, form: str) -> bool:
     """The buttons under a form in a dialog; whether the first was pressed. The other closes the dialog.
 
     Such dialogs are not dismissible: a press beside them must not lose what was typed.
     """
+    key = form_key(form)
     with st.container(horizontal=True):
         is_pressed = st.button(label, type="primary", key=f"{key}-save", icon=":material/check:")
         if st.button("Cancel", key=f"{key}-cancel"):
-            close_form(key)
+            close_form(form)
     return is_pressed
 
 
-def close_form(key: str) -> NoReturn:
+def close_form(form: str) -> NoReturn:
     """Close the dialog and forget what its controls held, so that it opens anew with what is stored."""
-    for name in [name for name in st.session_state if str(name).startswith(f"{key}-")]:
+    for name in [name for name in st.session_state if str(name).startswith(f"{form}-")]:
         del st.session_state[name]
+    st.session_state[_closed(form)] = st.session_state.get(_closed(form), 0) + 1
     st.rerun()
 
 
@@ -46,3 +58,7 @@ def pass_on_wish(key: str) -> None:
     """Have the whole page run when a dialog is wanted. Called by the part that holds the buttons, at its start."""
     if key in st.session_state:
         st.rerun(scope="app")
+
+
+def _closed(form: str) -> str:
+    return f"{form}:closed"

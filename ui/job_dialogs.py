@@ -21,7 +21,7 @@ from recurrence import InvalidScheduleError
 from settings import get_settings
 from ui.accounts_upload import render_accounts_upload
 from ui.authorisation import CONFIRM, host_of, render_authorisation
-from ui.dialogs import close_form, render_decision
+from ui.dialogs import close_form, form_key, render_decision
 from ui.impact_view import render_impact, render_paused_change
 from ui.plain_text import plain
 from ui.retry_editor import render_retry_editor
@@ -31,7 +31,8 @@ from ui.schedule_editor import ScheduleChoice, render_schedule_editor
 @st.dialog("Edit job", width="large", dismissible=False)
 def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...]) -> None:
     """Name, addresses, schedule and retries; nothing runs because of an edit."""
-    key = f"edit-{job.id}-{job.version}"
+    form = f"edit-{job.id}-{job.version}"
+    key = form_key(form)
     name = st.text_input("Name", value=job.name, max_chars=120, key=f"{key}-name")
     login_url = st.text_input("Login URL", value=job.login_url, key=f"{key}-login")
     billing_url = st.text_input("Billing URL", value=job.billing_url, key=f"{key}-billing")
@@ -43,7 +44,7 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
     retries = render_retry_editor(key, retry_policy_of(job))
     if choice.problem is None:
         render_change(job, choice, zone)
-    if not render_decision("Save changes", key):
+    if not render_decision("Save changes", form):
         return
     problems = check_name(name.strip()) | check_job_urls(login_url, billing_url, columns)
     if choice.problem is not None:
@@ -67,7 +68,7 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
         st.error(f"Not saved: {plain(str(error))}", icon=":material/error:")
         return
     st.session_state["job-message"] = "Saved."
-    close_form(key)
+    close_form(form)
 
 
 def render_change(job: Job, choice: ScheduleChoice, zone: ZoneInfo) -> None:
