@@ -6,6 +6,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 
 MAX_AMOUNT = Decimal("999999999999.99")  # what the bills table holds
+DAY_FIRST, MONTH_FIRST = "day_first", "month_first"  # as a portal's date order says it
 _MAX_CELL = 200
 
 _MONTH_NAMES = (
@@ -67,30 +68,44 @@ def _month_table() -> dict[str, int]:
 _MONTHS = _month_table()
 
 
-def parse_date(text: str) -> date | None:
+def parse_date(text: str, date_order: str | None = None) -> date | None:
     """The one date in the cell; None for none, for several, and for an ambiguous one such as 03/04/2026.
 
-    Dots mean day.month.year; a day above 12 or equal to the month settles slashes and hyphens.
+    Dots mean day.month.year; a day above 12 or equal to the month settles slashes and hyphens, and so does
+    `date_order`.
     """
     plain = " ".join(_strip_accents(text[:_MAX_CELL]).split())
     found = [_date(int(y), int(m), int(d)) for y, _, m, d in _ISO.findall(plain)]
     rest = _ISO.sub(" ", plain)
-    found += [_numeric_date(int(a), int(b), year, separator) for a, separator, b, year in _NUMERIC.findall(rest)]
+    numeric = _NUMERIC.findall(rest)
+    found += [_numeric_date(int(a), int(b), year, separator, date_order) for a, separator, b, year in numeric]
     found += [_date(int(y), _MONTHS.get(name, 0), int(d)) for d, name, y in _DAY_MONTH.findall(rest)]
     rest = _DAY_MONTH.sub(" ", rest)
     found += [_date(int(y), _MONTHS.get(name, 0), int(d)) for name, d, y in _MONTH_DAY.findall(rest)]
     return found[0] if len(found) == 1 else None
 
 
-def _numeric_date(first: int, second: int, year: str, separator: str) -> date | None:
+def is_ambiguous_date(text: str) -> bool:
+    """Whether the cell holds one date that only the portal's date order can settle."""
+    return (
+        bool(text) and parse_date(text) is None and any(parse_date(text, order) for order in (DAY_FIRST, MONTH_FIRST))
+    )
+
+
+def _numeric_date(first: int, second: int, year: str, separator: str, date_order: str | None) -> date | None:
     full_year = int(year) if len(year) == 4 else 2000 + int(year)
     if separator == ".":
         return _date(full_year, second, first)
-    if len(year) == 2:
-        return None
+    if len(year) == 2 and date_order is None:
+        return None  # which of the three is the year is open, too
     if first == second or first > 12:
         return _date(full_year, second, first)
-    return _date(full_year, first, second) if second > 12 else None
+    if second > 12:
+        return _date(full_year, first, second)
+    if date_order is None:
+        return None
+    month, day = (second, first) if date_order == DAY_FIRST else (first, second)
+    return _date(full_year, month, day)
 
 
 def _date(year: int, month: int, day: int) -> date | None:

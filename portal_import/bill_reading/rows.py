@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from portal_import.bill_reading.cell_values import find_currency, parse_amount, parse_date
+from portal_import.bill_reading.cell_values import find_currency, is_ambiguous_date, parse_amount, parse_date
 
 _MAX_NUMBER = 100
 _TOTAL_ROW = re.compile(r"^(grand )?(total|sum|subtotal|summe|gesamt|zwischensumme|somme|suma)\b", re.I)
@@ -17,7 +17,10 @@ _TOTAL_ROW = re.compile(r"^(grand )?(total|sum|subtotal|summe|gesamt|zwischensum
 
 @dataclass(frozen=True)
 class RowValues:
-    """What a row says; None where it says nothing, or nothing for certain."""
+    """What a row says; None where it says nothing, or nothing for certain.
+
+    `ambiguous` names the fields whose dates only the portal's date order would settle.
+    """
 
     number: str | None
     issued_on: date | None
@@ -25,6 +28,7 @@ class RowValues:
     amount: Decimal | None
     currency: str | None
     portal_status: str | None
+    ambiguous: tuple[str, ...] = ()
 
 
 def settle_columns(columns: Mapping[str, int], rows: Sequence[Sequence[str]]) -> dict[str, int]:
@@ -47,6 +51,7 @@ def read_row(
     columns: Mapping[str, int],
     row: Sequence[str],
     *,
+    date_order: str | None = None,
     stamps: Callable[[str], Iterable[str]] = lambda field: (),
 ) -> RowValues:
     """The row's values; `stamps` gives the machine-readable dates of a field's cell, where there are such."""
@@ -54,13 +59,16 @@ def read_row(
     amount_header = headers[columns["amount"]] if "amount" in columns else ""
     currency = find_currency(cell_text(columns, row, "currency")) or find_currency(amount_text)
     currency = currency or find_currency(amount_header)
+    texts = {field: cell_text(columns, row, field) for field in ("issued_on", "due_on")}
+    dates = {field: _read_date(text, date_order, stamps, field) for field, text in texts.items()}
     return RowValues(
         number=cell_text(columns, row, "number")[:_MAX_NUMBER] or None,
-        issued_on=_read_date(cell_text(columns, row, "issued_on"), "issued_on", stamps),
-        due_on=_read_date(cell_text(columns, row, "due_on"), "due_on", stamps),
+        issued_on=dates["issued_on"],
+        due_on=dates["due_on"],
         amount=parse_amount(amount_text, currency),
         currency=currency if amount_text else None,
         portal_status=cell_text(columns, row, "portal_status")[:_MAX_NUMBER] or None,
+        ambiguous=tuple(field for field, text in texts.items() if dates[field] is None and is_ambiguous_date(text)),
     )
 
 
@@ -70,8 +78,8 @@ def cell_text(columns: Mapping[str, int], row: Sequence[str], field: str) -> str
     return row[column] if column is not None and column < len(row) else ""
 
 
-def _read_date(text: str, field: str, stamps: Callable[[str], Iterable[str]]) -> date | None:
-    found = parse_date(text)
+def _read_date(text: str, date_order: str | None, stamps: Callable[[str], Iterable[str]], field: str) -> date | None:
+    found = parse_date(text, date_order)
     if found is None and text:
         return next((parse_date(stamp) for stamp in stamps(field)), None)
     return found

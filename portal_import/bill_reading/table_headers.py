@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 # Per field, the surest wording first; matched against `plain_header`. A header takes the first field
 # of this order that matches at all.
@@ -44,6 +44,14 @@ _WORDINGS: dict[str, tuple[str, ...]] = {
         r"^(amount|betrag|montant|importe|total)\b(?!.*\b(paid|bezahlt|paye|pagado|net|netto|ht|tax|vat|mwst|tva|iva)\b).*",
     ),
 }
+FIELD_WORDS = {
+    "number": "number",
+    "issued_on": "issue date",
+    "due_on": "due date",
+    "amount": "amount",
+    "currency": "currency",
+    "portal_status": "status",
+}
 _PATTERNS = {field: tuple(re.compile(wording) for wording in wordings) for field, wordings in _WORDINGS.items()}
 _NUMBER_SIGN = re.compile(r"n\s?[°º]|№|#|\bn\s?\.\s?o\b")
 _NOT_WORD = re.compile(r"[^\w]+|_")
@@ -58,11 +66,22 @@ def plain_header(text: str) -> str:
     return " ".join(word for word in words if word not in ("eur", "usd", "gbp", "chf", "in"))
 
 
-def map_headers(headers: Sequence[str]) -> dict[str, int]:
-    """The column of each field that the headers name: the surest wording wins, then the leftmost."""
+def map_headers(headers: Sequence[str], column_mapping: Mapping[str, str] | None = None) -> dict[str, int]:
+    """The column of each field that the headers name: the surest wording wins, then the leftmost.
+
+    `column_mapping`, the header's text by field, wins over all wordings: a field that it names stands in that
+    column or in none.
+    """
+    chosen = {field: plain_header(header) for field, header in (column_mapping or {}).items()}
+    plains = [plain_header(header) for header in headers]
+    mapped = {field: plains.index(plain) for field, plain in chosen.items() if plain and plain in plains}
+    free = [(column, plain) for column, plain in enumerate(plains) if column not in mapped.values()]
+    return {field: column for field, column in _map_by_wording(free).items() if field not in chosen} | mapped
+
+
+def _map_by_wording(plain_headers: Sequence[tuple[int, str]]) -> dict[str, int]:
     best: dict[str, tuple[int, int]] = {}
-    for column, header in enumerate(headers):
-        plain = plain_header(header)
+    for column, plain in plain_headers:
         match = _match(plain) if plain else None
         if match:
             field, rank = match

@@ -116,15 +116,15 @@ class _Visit:
     async def make(self) -> None:
         """Collect the account's bills into `bills`. Raises VisitError if any of them is incomplete."""
         page = await self.visitor.open_billing_page()
-        found = read_billing_page(
-            page, link_selector=self.rules.profile.link_selector, max_documents=self.rules.limits.max_documents
-        )
+        found = read_billing_page(page, self.rules.profile, max_documents=self.rules.limits.max_documents)
         if not found.bills and not found.links_count:
             self._check_without_bills(page, found)
             self.rules.report(LogLevel.INFO, "the account has no bills")
             return
         bills, documents = _count(len(found.bills), "bill"), _count(found.links_count, "document")
         self.rules.report(LogLevel.INFO, f"found {bills} in a table and {documents}")
+        for remark in found.remarks.values():
+            self.rules.report(LogLevel.WARNING, remark)
         if found.has_more_pages:
             self.rules.report(LogLevel.WARNING, "the list of bills goes on on further pages, which are not read")
         await self._collect(found, page)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from portal_import.bill_reading.rows import RowValues, is_bill_row, read_row, settle_columns
-from portal_import.bill_reading.table_headers import map_headers
+from portal_import.bill_reading.table_headers import FIELD_WORDS, map_headers
 from portal_import.engine.page import Element, Page, text_of
+from portal_import.outcomes import PortalProfile
 
 MAX_ROWS = 5_000
 _MAX_COLUMNS = 60
@@ -19,6 +20,7 @@ class BillRow:
     """A row as its element and what could be read from it."""
 
     element: Element
+    texts: tuple[str, ...]
     values: RowValues
     fields: dict[str, str]
 
@@ -39,24 +41,46 @@ class _Line:
     texts: tuple[str, ...]
 
 
-def find_bill_tables(page: Page) -> list[BillTable]:
+def find_bill_tables(page: Page, profile: PortalProfile) -> list[BillTable]:
     """The page's bill tables: the one that looks most like bills, and others with the same columns."""
-    tables = [table for element in page.root.iter("table") for table in [_read_table(element)] if table]
+    tables = [table for element in page.root.iter("table") for table in [_read_table(element, profile)] if table]
     if not tables:
         return []
     best = max(tables, key=lambda table: (len(table.columns), len(table.rows)))
     return [table for table in tables if table.columns == best.columns and table.headers == best.headers]
 
 
-def _read_table(element: Element) -> BillTable | None:
+def describe_unread(tables: list[BillTable], profile: PortalProfile) -> dict[str, str]:
+    """Lines for people by what they are about: what of the tables stayed unread, and what would settle it."""
+    lines: dict[str, str] = {}
+    for table in tables:
+        for row in table.rows:
+            for field in row.values.ambiguous:
+                header, text = table.headers[table.columns[field]], row.texts[table.columns[field]]
+                lines[header] = (
+                    f'dates in the column "{header}", such as {text}, can mean two days and were left unread;'
+                    " set the portal's date order to have them read"
+                )
+    for field, header in (profile.column_mapping or {}).items():
+        if tables and field not in tables[0].columns:
+            lines[field] = (
+                f'the portal\'s settings find the {FIELD_WORDS.get(field, field)} in the column "{header}", which the'
+                f" table of bills does not have; it has: {', '.join(filter(None, tables[0].headers))}"
+            )
+    return lines
+
+
+def _read_table(element: Element, profile: PortalProfile) -> BillTable | None:
     if next(element.iterdescendants("table"), None) is not None:
         return None  # a layout around other tables
     lines = [_read_line(row) for row in _rows_of(element)]
     for position, line in enumerate(lines[:5]):
-        columns = map_headers(line.texts)
+        columns = map_headers(line.texts, profile.column_mapping)
         if len(columns) >= 2 and _is_header(line):
-            rows = _BillRows(line.texts, columns, [line for line in lines[position + 1 :] if not _is_footer(line)])
-            return rows.make_table() if _speaks_of_bills(element, rows) else None
+            below = [line for line in lines[position + 1 :] if not _is_footer(line)]
+            rows = _BillRows(line.texts, columns, below, profile.date_order)
+            is_chosen = sum(field in columns for field in profile.column_mapping or ()) >= 2
+            return rows.make_table() if is_chosen or _speaks_of_bills(element, rows) else None
     return None
 
 
@@ -104,7 +128,10 @@ def _speaks_of_bills(table: Element, rows: "_BillRows") -> bool:
 class _BillRows:
     """The lines below a header, with what its columns mean."""
 
-    def __init__(self, headers: tuple[str, ...], columns: dict[str, int], lines: list[_Line]) -> None:
+    def __init__(
+        self, headers: tuple[str, ...], columns: dict[str, int], lines: list[_Line], date_order: str | None
+    ) -> None:
+        self.date_order = date_order
         self.headers = headers
         self.lines = lines
         self.columns = settle_columns(columns, [line.texts for line in lines])
@@ -121,8 +148,8 @@ class _BillRows:
             times = line.cells[self.columns[field]].iter("time")
             return (stamp.get("datetime") for stamp in times if stamp.get("datetime"))
 
-        values = read_row(self.headers, self.columns, line.texts, stamps=stamps)
-        return BillRow(line.element, values, self._fields(line))
+        values = read_row(self.headers, self.columns, line.texts, date_order=self.date_order, stamps=stamps)
+        return BillRow(line.element, line.texts, values, self._fields(line))
 
     def _fields(self, line: _Line) -> dict[str, str]:
         fields: dict[str, str] = {}

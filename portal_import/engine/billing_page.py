@@ -1,14 +1,15 @@
 """Reads a billing page: its bills, the documents linked with each, and whether it says there are none."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from portal_import.engine.addresses import is_same_page, resolve
-from portal_import.engine.bill_tables import BillRow, find_bill_tables
+from portal_import.engine.bill_tables import BillRow, describe_unread, find_bill_tables
 from portal_import.engine.document_links import DocumentLink, find_links
 from portal_import.engine.page import Page, text_of
-from portal_import.outcomes import BillFound
+from portal_import.outcomes import BillFound, PortalProfile
 
 _NO_BILLS = re.compile(
     r"\bno ((open|new|recent|past|current|outstanding|available|unpaid|paid) ){0,3}"
@@ -35,7 +36,7 @@ class BillingPage:
     """`bills` are the table's rows, `loose` the documents linked outside of any row.
 
     `omitted` counts the documents beyond the limit. `has_more_pages` tells of further pages, which are
-    not read.
+    not read. `remarks` are lines for people, by what they are about.
     """
 
     bills: tuple[BillOnPage, ...] = ()
@@ -44,6 +45,7 @@ class BillingPage:
     has_table: bool = False
     says_none: bool = False
     has_more_pages: bool = False
+    remarks: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def links_count(self) -> int:
@@ -71,9 +73,9 @@ class _Collector:
         return tuple(taken)
 
 
-def read_billing_page(page: Page, *, link_selector: str | None, max_documents: int) -> BillingPage:
+def read_billing_page(page: Page, profile: PortalProfile, *, max_documents: int) -> BillingPage:
     """What the page offers. Raises VisitError for a selector that isn't valid CSS."""
-    tables = find_bill_tables(page)
+    tables, link_selector = find_bill_tables(page, profile), profile.link_selector
     collector = _Collector(max_documents)
     bills: list[BillOnPage] = []
     inside_rows: set[object] = set()
@@ -89,6 +91,7 @@ def read_billing_page(page: Page, *, link_selector: str | None, max_documents: i
         has_table=bool(tables),
         says_none=bool(_NO_BILLS.search(page.seen_text)),
         has_more_pages=_has_more_pages(page),
+        remarks=describe_unread(tables, profile),
     )
 
 

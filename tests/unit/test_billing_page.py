@@ -4,20 +4,21 @@ from decimal import Decimal
 
 import pytest
 
-from portal_import.bill_reading.cell_values import find_currency, parse_amount, parse_date
+from portal_import.bill_reading.cell_values import find_currency, is_ambiguous_date, parse_amount, parse_date
 from portal_import.bill_reading.table_headers import map_headers
 from portal_import.engine.billing_page import BillingPage, read_billing_page
 from portal_import.engine.document_links import extension_of
 from portal_import.engine.forms import has_sign_in_form
 from portal_import.engine.page import decode_page
 from portal_import.engine.sign_in_answers import find_error_text, find_obstacle
+from portal_import.outcomes import PortalProfile
 
 URL = "https://portal.example/my/billing?year=2026"
 
 
-def read(html: str, link_selector: str | None = None, max_documents: int = 500) -> BillingPage:
+def read(html: str, max_documents: int = 500, **profile: object) -> BillingPage:
     page = decode_page(URL, 200, "text/html; charset=utf-8", html.encode())
-    return read_billing_page(page, link_selector=link_selector, max_documents=max_documents)
+    return read_billing_page(page, PortalProfile(**profile), max_documents=max_documents)  # type: ignore[arg-type]
 
 
 def table(headers: str, *rows: str, attributes: str = "") -> str:
@@ -27,7 +28,7 @@ def table(headers: str, *rows: str, attributes: str = "") -> str:
 
 
 def loose_urls(html: str, link_selector: str | None = None) -> list[str]:
-    return [link.url.removeprefix("https://portal.example") for link in read(html, link_selector).loose]
+    return [link.url.removeprefix("https://portal.example") for link in read(html, link_selector=link_selector).loose]
 
 
 # Rows
@@ -63,6 +64,42 @@ def test_row_keeps_what_it_cannot_read_for_certain():
     [found] = read(table("Invoice|Date|Amount", "0012|03/04/2026|about 5 or 6")).bills
     assert (found.bill.issued_on, found.bill.amount, found.bill.currency) == (None, None, None)
     assert found.bill.fields == {"Invoice": "0012", "Date": "03/04/2026", "Amount": "about 5 or 6"}
+
+
+@pytest.mark.parametrize(
+    ("date_order", "expected"), [("day_first", date(2026, 4, 3)), ("month_first", date(2026, 3, 4)), (None, None)]
+)
+def test_ambiguous_date_is_read_by_the_portals_order_or_not_at_all(date_order: str | None, expected: date | None):
+    found = read(table("Invoice|Date|Due date", "0012|03/04/2026|24/04/2026"), date_order=date_order)
+    bill = found.bills[0].bill
+    assert (bill.issued_on, bill.due_on, bill.fields["Date"]) == (expected, date(2026, 4, 24), "03/04/2026")
+    said = 'dates in the column "Date", such as 03/04/2026, can mean two days and were left unread;'
+    said += " set the portal's date order to have them read"
+    assert list(found.remarks.values()) == ([said] if expected is None else [])
+
+
+def test_columns_that_a_person_named_win_over_the_usual_wordings():
+    html = table("Invoice|Vorgang|Date|Booked|Amount|To pay", "0012|V-7|2026-01-03|2026-01-04|5.00|6.00")
+    found = read(html, column_mapping={"number": "vorgang", "issued_on": "Booked", "amount": "To pay"})
+    bill = found.bills[0].bill
+    assert (bill.number, bill.issued_on, bill.amount) == ("V-7", date(2026, 1, 4), Decimal("6.00"))
+    assert found.remarks == {}
+
+
+def test_columns_that_a_person_named_make_a_table_one_of_bills():
+    html = table("Vorgang|Wert", "V-7|6,00 EUR")
+    assert read(html).bills == ()
+    [found] = read(html, column_mapping={"number": "Vorgang", "amount": "Wert"}).bills
+    assert (found.bill.number, found.bill.amount, found.bill.currency) == ("V-7", Decimal("6.00"), "EUR")
+
+
+def test_column_that_a_person_named_but_is_not_there_stays_unread():
+    found = read(table("Invoice|Date|Amount", "0012|2026-01-03|5.00"), column_mapping={"amount": "Total"})
+    assert found.bills[0].bill.amount is None
+    assert list(found.remarks.values()) == [
+        'the portal\'s settings find the amount in the column "Total", which the table of bills does not have;'
+        " it has: Invoice, Date, Amount"
+    ]
 
 
 def test_row_reads_an_ambiguous_date_from_its_time_element():
@@ -191,7 +228,9 @@ def test_link_selector_takes_exactly_what_it_picks():
     html = '<ul class="docs"><li><a href="/get/1">one</a></ul><a href="/2.pdf">PDF</a>'
     html += '<nav><a class="doc" href="/3">x</a></nav>'
     assert loose_urls(html, ".docs, a.doc") == ["/get/1", "/3"]
-    rows = read(table("Invoice|Date|Amount", '<a class="doc" href="/7">0012</a>|2026-01-03|5.00'), "a.doc")
+    rows = read(
+        table("Invoice|Date|Amount", '<a class="doc" href="/7">0012</a>|2026-01-03|5.00'), link_selector="a.doc"
+    )
     assert [link.url for link in rows.bills[0].links] == ["https://portal.example/7"]
     assert rows.loose == ()
 
@@ -260,7 +299,7 @@ def test_nonsense_is_read_without_an_exception():
     for _ in range(400):
         text = "".join(chance.choice(bits) for _ in range(chance.randint(0, 60)))
         page = decode_page(URL, 200, chance.choice(["text/html", "", "x"]), text.encode("utf-8", "surrogatepass"))
-        read_billing_page(page, link_selector=None, max_documents=9)
+        read_billing_page(page, PortalProfile(), max_documents=9)
         has_sign_in_form(page)
         find_obstacle(page)
         find_error_text(page)
@@ -307,6 +346,37 @@ def test_deeply_nested_page_is_read():
 )
 def test_date_is_read_or_left_alone(text: str, expected: date | None):
     assert parse_date(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "day_first", "month_first"),
+    [
+        ("03/04/2026", date(2026, 4, 3), date(2026, 3, 4)),
+        ("3-4-26", date(2026, 4, 3), date(2026, 3, 4)),
+        ("24/11/26", date(2026, 11, 24), date(2026, 11, 24)),
+        ("11/24/2026", date(2026, 11, 24), date(2026, 11, 24)),
+        ("03.04.2026", date(2026, 4, 3), date(2026, 4, 3)),
+        ("2026-04-03", date(2026, 4, 3), date(2026, 4, 3)),
+        ("32/01/2026", None, None),
+    ],
+)
+def test_date_is_read_by_the_order_that_was_set(text: str, day_first: date | None, month_first: date | None):
+    assert (parse_date(text, "day_first"), parse_date(text, "month_first")) == (day_first, month_first)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("03/04/2026", True),
+        ("24/11/26", True),
+        ("03.04.2026", False),
+        ("24/11/2026", False),
+        ("soon", False),
+        ("", False),
+    ],
+)
+def test_date_is_called_ambiguous_only_if_an_order_would_settle_it(text: str, expected: bool):
+    assert is_ambiguous_date(text) is expected
 
 
 @pytest.mark.parametrize(
