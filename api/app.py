@@ -15,6 +15,7 @@ from api import (
     health,
     jobs,
     ledger,
+    portals,
     runs,
     schedule_impact,
     schedules,
@@ -70,6 +71,7 @@ def build_api(engine: Engine | None = None, settings: Settings | None = None) ->
         schedules,
         schedule_impact,
         calendars,
+        portals,
         evidence,
         health,
     ):

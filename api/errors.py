@@ -18,6 +18,7 @@ from db.bulk_jobs import NoJobsError, TooManyJobsError
 from db.calendars import InvalidCalendarError
 from db.errors import ConflictError, NotAllowedError, NotFoundError, PortalNotAuthorisedError
 from db.ledger import InvalidPeriodError
+from db.portal_settings import InvalidPortalError
 from db.sign_in_throttle import TooManyAttemptsError
 from db.users import InvalidCredentialsError
 from portal_import.accounts_csv import InvalidAccountsFileError
@@ -56,7 +57,8 @@ def add_error_handlers(api: FastAPI) -> None:
         api.add_exception_handler(kind, _answer_known)
     for kind in DATABASE_ERRORS:
         api.add_exception_handler(kind, _answer_database_trouble)
-    api.add_exception_handler(InvalidJobError, _answer_invalid_job)
+    api.add_exception_handler(InvalidJobError, _answer_invalid_fields)
+    api.add_exception_handler(InvalidPortalError, _answer_invalid_fields)
     api.add_exception_handler(InvalidAccountsFileError, _answer_invalid_accounts)
     api.add_exception_handler(InvalidCalendarFileError, _answer_invalid_calendar_file)
     api.add_exception_handler(PortalNotAuthorisedError, _answer_not_authorised)
@@ -90,8 +92,8 @@ async def _answer_known(request: Request, error: Exception) -> JSONResponse:
     return error_response(status, str(error))
 
 
-async def _answer_invalid_job(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, InvalidJobError)
+async def _answer_invalid_fields(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, InvalidJobError | InvalidPortalError)
     return error_response(422, str(error), fields=error.fields)
 
 

@@ -42,4 +42,9 @@ class Portal(Base):
     breaker_reason: Mapped[str | None]
     authorised_by: Mapped[str | None] = mapped_column(comment="User id; kept when the user goes")
     authorised_at: Mapped[Instant | None]
+    version: Mapped[int] = mapped_column(
+        server_default=text("1"),
+        default=1,
+        comment="Counts changes, so that none is overwritten unseen",
+    )
     created_at: Mapped[Now]

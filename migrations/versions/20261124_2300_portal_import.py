@@ -19,6 +19,16 @@ def upgrade() -> None:
         ("column_mapping", JSONB(), "Field of a bill -> header of its column; NULL: by the usual wordings"),
     ):
         op.add_column("portals", sa.Column(name, column_type, nullable=True, comment=comment))
+    op.add_column(
+        "portals",
+        sa.Column(
+            "version",
+            sa.Integer(),
+            server_default=sa.text("1"),
+            nullable=False,
+            comment="Counts changes, so that none is overwritten unseen",
+        ),
+    )
     op.create_check_constraint("date_order_known", "portals", "date_order IN ('day_first', 'month_first')")
 
 

@@ -48,7 +48,7 @@ class Person:
 
 @dataclass
 class Story:
-    """Ids of what one run left behind, and of a calendar of the same user."""
+    """Ids of what one run left behind, of a calendar of the same user, and of the portal."""
 
     job_id: str
     run_id: int
@@ -57,6 +57,7 @@ class Story:
     bill_id: int
     bare_bill_id: int
     calendar_id: int
+    portal_id: int
 
 
 def add_person(engine: Engine, api: FastAPI, username: str, role: Role) -> Person:
@@ -105,7 +106,7 @@ def tell_story(engine: Engine, viewer: Viewer, home: Path) -> Story:
         calendar = Calendar(user_id=viewer.user_id, name="Closed", country="GB")
         session.add(calendar)
         session.flush()
-        return Story(job.id, run.id, result.id, empty.id, bill.id, bare.id, calendar.id)
+        return Story(job.id, run.id, result.id, empty.id, bill.id, bare.id, calendar.id, find_portal(session).id)
 
 
 def find_portal(session: Session) -> Portal:

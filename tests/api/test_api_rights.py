@@ -27,6 +27,7 @@ READS = [
     ("GET", "/runs/{run_id}/bills"),
     ("GET", "/results/{result_id}/file"),
     ("GET", "/bills/{bill_id}/file"),
+    ("GET", "/portals/{portal_id}"),
 ]
 WRITES = [
     ("PATCH", "/jobs/{job_id}"),
@@ -41,6 +42,8 @@ WRITES = [
     ("POST", "/jobs/bulk/reschedule"),
     ("POST", "/jobs/bulk/pause"),
     ("POST", "/jobs/bulk/resume"),
+    ("PATCH", "/portals/{portal_id}"),
+    ("POST", "/portals/{portal_id}/close-breaker"),
 ]
 CALENDAR_READS = [("GET", "/calendars/{calendar_id}")]  # everybody's to read, their owner's to change
 CALENDAR_WRITES = [("PATCH", "/calendars/{calendar_id}"), ("DELETE", "/calendars/{calendar_id}")]
@@ -52,6 +55,7 @@ WITHOUT_OWNER = [
     ("POST", "/schedules/preview"),
     ("GET", "/calendars"),
     ("GET", "/calendars/countries"),
+    ("GET", "/portals"),
     ("GET", "/evidence"),
     ("GET", "/statistics"),
     ("GET", "/metrics"),
@@ -59,7 +63,8 @@ WITHOUT_OWNER = [
 SIGNED_IN = READS + WRITES + CALENDAR_READS + CALENDAR_WRITES + NEW_CALENDARS + WITHOUT_OWNER
 MULTIPART = [("POST", "/jobs"), ("PUT", "/jobs/{job_id}/accounts"), ("POST", "/calendars/import")]
 AT_FIVE: dict[str, Any] = {"schedule_type": "daily", "schedule_config": {"hour": 5, "minute": 0}}
-NOTHING_TO_DO = ("/stop", "/retry-failed")  # no run of the story is live, and none failed for a passing reason
+# No run of the story is live, none failed for a passing reason, and its portal's breaker is not open.
+NOTHING_TO_DO = ("/stop", "/retry-failed", "/close-breaker")
 PUBLIC = [("GET", "/health"), ("POST", "/auth/login")]
 
 
@@ -77,7 +82,9 @@ def body_of(route: tuple[str, str], story: Story) -> dict[str, Any] | None:
         return {"job_ids": [story.job_id]} | (AT_FIVE if path.endswith("/reschedule") else {})
     if path.endswith("/impact"):
         return dict(AT_FIVE)
-    return {"name": "x"} if method == "PATCH" else None
+    if method != "PATCH":
+        return None
+    return {"engine": "browser"} if path.startswith("/portals/") else {"name": "x"}
 
 
 @pytest.fixture
@@ -105,7 +112,7 @@ def test_what_belongs_to_others_is_404(
 
 @pytest.mark.parametrize("route", READS + WRITES + CALENDAR_READS + CALENDAR_WRITES, ids=" ".join)
 def test_what_does_not_exist_is_404(olive: Person, route: tuple[str, str]) -> None:
-    nothing = Story("nothing", 999_999, "nothing", "nothing", 999_999, 999_999, 999_999)
+    nothing = Story("nothing", 999_999, "nothing", "nothing", 999_999, 999_999, 999_999, 999_999)
     assert call(olive.client, route, nothing)[0] == 404
 
 
@@ -214,7 +221,7 @@ def test_no_answer_holds_a_secret(
     ]
     job_id = created.json()["id"]
     texts += [
-        olive.client.request(m, p.format(job_id=job_id, run_id=story.run_id), json={"name": "x"}).text
+        olive.client.request(m, p.format(**vars(story) | {"job_id": job_id}), json={"name": "x"}).text
         for m, p in WRITES
     ]
     for csv in (
