@@ -17,13 +17,11 @@ from api.resources import Here
 from api.runs import run_shapes
 from api.shapes import JobShape, OwnerShape, PageShape, RunShape
 from db.accounts import list_accounts
+from db.job_lists import JobCursor, list_jobs, list_owner_names
 from db.jobs import (
-    JobCursor,
     create_job,
     delete_job,
     get_job,
-    list_jobs,
-    list_owner_names,
     lock_job,
     pause_job,
     resume_job,
@@ -52,7 +50,11 @@ class JobsQuery(PageQuery):
 
 @router.get("")
 def get_jobs(query: Annotated[JobsQuery, Query()], viewer: CurrentViewer, here: Here) -> PageShape[JobShape]:
-    """A page of jobs, newest first: your own, or for admins everyone's."""
+    """A page of jobs, newest first: your own, or for admins everyone's.
+
+    With `q` or `status` a page may hold fewer than `limit` jobs, or none, and still have a `next_cursor`: it looked
+    through 5,000 jobs, and the next page goes on behind them. The list ends where `next_cursor` is null.
+    """
     key = here.box.signing_key
     cursor = _read_job_cursor(key, query.cursor) if query.cursor is not None else None
     with here.transaction() as session:

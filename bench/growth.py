@@ -31,7 +31,7 @@ from db.engine import transaction
 from db.evidence import gather_evidence
 from db.firing import fire_due_jobs, get_earliest_next_run
 from db.instances import get_scheduler_health
-from db.jobs import JobCursor, count_jobs_by_status, list_jobs
+from db.job_lists import JobCursor, count_all_jobs_by_status, count_jobs_by_status, list_jobs
 from db.ledger import draw_up_ledger
 from db.models import Role
 from db.retention import purge_runs
@@ -48,6 +48,8 @@ SLOTS = 4
 LEASE = timedelta(seconds=30)
 MAX_GROWTH = 1.5
 MAX_PAGE_MS = 10.0
+METRICS = "jobs by status for /api/metrics"
+MAX_METRICS_MS = 600.0  # it reads every job: asked for each minute, this is 1 % of a core
 ADMIN = Viewer("u0", "u0", "User 0", Role.ADMIN)
 OPERATOR = Viewer("u1", "u1", "User 1", Role.OPERATOR)
 
@@ -128,6 +130,9 @@ def _works(engine: Engine, jobs: int) -> Mapping[str, Work]:
         "jobs page, first, own jobs": list_page(OPERATOR),
         "jobs by status, own jobs": on(count_jobs_by_status, OPERATOR),
         "jobs by status, all jobs": on(count_jobs_by_status, ADMIN),
+        "jobs page, a status that none has, all jobs": list_page(ADMIN, status="lost"),
+        "jobs page, a search that finds none, all jobs": list_page(ADMIN, q="nowhere"),
+        METRICS: on(count_all_jobs_by_status),
         "runs of a job": on(list_runs, ADMIN, one),
         "ledger of a month": on(draw_up_ledger, ADMIN, one, **month),
         "evidence": on(gather_evidence, ADMIN, now, sample_from=one),
@@ -219,6 +224,8 @@ def _growth_figures(
             for peer, theirs in peers.items():
                 smaller |= {f"{peer}, {size:,} jobs:": time for size, time in zip(sizes, theirs, strict=False)}
             holds, target = growth <= MAX_GROWTH, f"<= {MAX_GROWTH}x from {sizes[0]:,} jobs"
+        elif name == METRICS:
+            holds, target = times[-1] <= MAX_METRICS_MS, f"<= {MAX_METRICS_MS:.0f} ms"
         else:
             holds = growth <= MAX_GROWTH or times[-1] < MAX_PAGE_MS
             target = f"<= {MAX_GROWTH}x or < {MAX_PAGE_MS:.0f} ms"

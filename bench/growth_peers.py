@@ -15,7 +15,7 @@ from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import URL, Engine, create_engine, insert, make_url, text
 
 from db.engine import create_database_engine, transaction
-from db.jobs import JobCursor, list_jobs
+from db.job_lists import JobCursor, list_jobs
 from db.models import Role
 from db.viewers import Viewer
 

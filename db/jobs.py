@@ -1,18 +1,19 @@
-"""Jobs: create, read, list, edit, pause, delete. Every verb takes the viewer and touches only what is theirs."""
+"""Jobs: create, read, edit, pause, delete. Every verb takes the viewer and touches only what is theirs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, or_, select, tuple_, update
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from db.accounts import AccountChanges, NewAccount, replace_accounts
 from db.audit import record_audit
 from db.encryption import SecretBox
 from db.errors import ConflictError, NotAllowedError, NotFoundError
-from db.models import LIVE_RUN_STATUSES, Job, JobStatus, Portal, Run, RunStatus, User, new_id
+from db.job_lists import visible_jobs
+from db.models import Job, JobStatus, Portal, Run, RunStatus, new_id
 from db.orphaned_files import record_orphaned_files
 from db.portals import ensure_portal
 from db.retries import DEFAULT_RETRY_POLICY, RetryPolicy, stop_waiting_retries
@@ -28,7 +29,6 @@ from db.schedules import (
 from db.viewers import Viewer
 from db.wake import Wake, send_wake
 
-PAGE_SIZE = 50
 RETRY_COLUMNS = ("max_attempts", "retry_delay_seconds")
 POLICY_COLUMNS = ("catch_up", "overlap", "misfire_grace_seconds", "calendar_ids", "on_holiday")
 
@@ -46,14 +46,6 @@ class JobDraft:
     policy: RunPolicy = DEFAULT_POLICY
     retries: RetryPolicy = DEFAULT_RETRY_POLICY
     timeout_seconds: int = 3600
-
-
-@dataclass(frozen=True)
-class JobCursor:
-    """The last job of a page; the next page starts after it."""
-
-    created_at: datetime
-    id: str
 
 
 def create_job(
@@ -92,50 +84,10 @@ def create_job(
 
 def get_job(session: Session, viewer: Viewer, job_id: str) -> Job:
     """The job, if it is the viewer's to see. Raises NotFoundError."""
-    job = session.scalar(_visible(viewer).where(Job.id == job_id))
+    job = session.scalar(visible_jobs(viewer).where(Job.id == job_id))
     if job is None:
         raise NotFoundError("there is no such job, or it belongs to someone else")
     return job
-
-
-def list_jobs(
-    session: Session,
-    viewer: Viewer,
-    *,
-    q: str = "",
-    status: str | None = None,
-    cursor: JobCursor | None = None,
-    limit: int = PAGE_SIZE,
-) -> tuple[Sequence[Job], JobCursor | None]:
-    """A page of the viewer's jobs, newest first, and the cursor of the next page if there is one."""
-    query = _visible(viewer)
-    if q.strip():
-        pattern = "%" + q.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        query = query.where(or_(Job.name.ilike(pattern), Job.login_url.ilike(pattern)))
-    if status:
-        query = query.where(Job.status == status)
-    if status in LIVE_RUN_STATUSES:  # few of many jobs, which the indexes of live runs find at once
-        query = query.where(Job.id.in_(select(Run.session_id).where(Run.status == status)))
-    if cursor:
-        query = query.where(tuple_(Job.created_at, Job.id) < (cursor.created_at, cursor.id))
-    rows = session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit + 1)).all()
-    if len(rows) <= limit:
-        return rows, None
-    last = rows[limit - 1]
-    return rows[:limit], JobCursor(last.created_at, last.id)
-
-
-def count_jobs_by_status(session: Session, viewer: Viewer) -> dict[str, int]:
-    """How many of the viewer's jobs are in each status."""
-    query = select(Job.status, func.count()).group_by(Job.status)
-    if not viewer.is_admin:
-        query = query.where(Job.user_id == viewer.user_id)
-    return dict(session.execute(query).all())
-
-
-def list_owner_names(session: Session, user_ids: set[str]) -> dict[str, str]:
-    """Names of the jobs' owners, for admins who see everyone's."""
-    return dict(session.execute(select(User.id, User.name).where(User.id.in_(user_ids))).all())
 
 
 def get_job_portal(session: Session, job: Job) -> Portal | None:
@@ -262,7 +214,7 @@ def delete_job(session: Session, viewer: Viewer, job_id: str) -> None:
 
 def lock_job(session: Session, viewer: Viewer, job_id: str) -> Job:
     """The job, locked for a change. Raises NotFoundError, NotAllowedError."""
-    query = _visible(viewer).where(Job.id == job_id).with_for_update(key_share=True)
+    query = visible_jobs(viewer).where(Job.id == job_id).with_for_update(key_share=True)
     job = session.scalar(query.execution_options(populate_existing=True))
     if job is None:
         raise NotFoundError("there is no such job, or it belongs to someone else")
@@ -274,11 +226,6 @@ def settle_job_status(job: Job, outcome: RunStatus, *, has_queued_run: bool) -> 
     """Write how a run ended into its job, in the run's own transaction."""
     job.last_outcome = outcome
     job.status = JobStatus.QUEUED if has_queued_run else JobStatus(outcome.value)
-
-
-def _visible(viewer: Viewer) -> Select[Job]:
-    query = select(Job)
-    return query if viewer.is_admin else query.where(Job.user_id == viewer.user_id)
 
 
 def _require_writer(viewer: Viewer) -> None:

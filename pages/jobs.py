@@ -8,7 +8,15 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from db.engine import transaction
-from db.jobs import JobCursor, count_jobs_by_status, list_jobs, list_owner_names
+from db.job_lists import (
+    LOOKED_THROUGH,
+    PAGE_SIZE,
+    JobCounts,
+    JobCursor,
+    count_jobs_by_status,
+    list_jobs,
+    list_owner_names,
+)
 from db.models import Job, JobStatus
 from db.queue import Waiting, describe_waiting_jobs
 from db.schedules import list_next_runs
@@ -42,9 +50,9 @@ def main() -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.title("Jobs", anchor=False, width="content")
         counts = load_counts(viewer)
-        if counts and viewer.may_write and st.button("New job", type="primary", icon=":material/add:"):
+        if counts.by_status and viewer.may_write and st.button("New job", type="primary", icon=":material/add:"):
             st.switch_page("pages/new_job.py")
-    if not counts:
+    if not counts.by_status:
         render_welcome(viewer)
         return
     q, status = render_filters(counts)
@@ -54,7 +62,7 @@ def main() -> None:
     render_table(viewer, zone, q, status)
 
 
-def render_filters(counts: dict[str, int]) -> tuple[str, str | None]:
+def render_filters(counts: JobCounts) -> tuple[str, str | None]:
     """Search and status; returns what to look for."""
     with st.container(horizontal=True, vertical_alignment="center"):
         q = st.text_input(
@@ -65,15 +73,23 @@ def render_filters(counts: dict[str, int]) -> tuple[str, str | None]:
             key="jobs-q",
             width=320,
         )
-        present = [s for s in JOB_LOOKS if counts.get(s)]
         status = st.pills(
             "Status",
-            present,
-            format_func=lambda s: f"{FILTER_LABELS.get(s, JOB_LOOKS[s].label)} {counts[s]:,}",
+            [s for s in JOB_LOOKS if counts.by_status.get(s) or not counts.is_all],
+            format_func=lambda s: filter_label(s, counts),
             label_visibility="collapsed",
             key="jobs-status",
         )
+    if not counts.is_all:
+        st.caption(f"There are more than {LOOKED_THROUGH:,} jobs; the numbers count the newest {LOOKED_THROUGH:,}.")
     return q, status
+
+
+def filter_label(status: JobStatus, counts: JobCounts) -> str:
+    """The status and how many jobs have it: "512+" where there may be others that were not counted."""
+    label = FILTER_LABELS.get(status, JOB_LOOKS[status].label)
+    count = counts.by_status.get(status)
+    return f"{label} {count:,}{'' if counts.is_all else '+'}" if count else label
 
 
 @st.fragment(run_every=3)
@@ -87,7 +103,7 @@ def render_table(viewer: Viewer, zone: ZoneInfo, q: str, status: str | None) -> 
         trail.clear()
     page = load_jobs(viewer, q, status, trail[-1] if trail else None)
     if not page.jobs:
-        st.info("No job matches. Change the search or the status.", icon=":material/search_off:")
+        render_no_match(trail, page.next_cursor)
         return
     message = st.session_state.pop("jobs-message", None)
     if message:
@@ -100,7 +116,23 @@ def render_table(viewer: Viewer, zone: ZoneInfo, q: str, status: str | None) -> 
         st.switch_page("pages/job.py", query_params={"id": pick.opened.id})
     with actions:
         render_bulk_actions(viewer, pick.selected)
+    if len(page.jobs) < PAGE_SIZE and page.next_cursor is not None:
+        st.caption(f"All that match among {LOOKED_THROUGH:,} jobs. Older looks through the next {LOOKED_THROUGH:,}.")
     render_paging(trail, page.next_cursor, "jobs")
+
+
+def render_no_match(trail: list[JobCursor], next_cursor: JobCursor | None) -> None:
+    """Nothing here; among very many jobs there may be something further on."""
+    if next_cursor is not None:
+        st.info(
+            f"None of {LOOKED_THROUGH:,} jobs matches. Older looks through the next {LOOKED_THROUGH:,}.",
+            icon=":material/manage_search:",
+        )
+    elif trail:
+        st.info("No other job matches.", icon=":material/search_off:")
+    else:
+        st.info("No job matches. Change the search or the status.", icon=":material/search_off:")
+    render_paging(trail, next_cursor, "jobs")
 
 
 def render_welcome(viewer: Viewer) -> None:
@@ -122,7 +154,7 @@ def render_welcome(viewer: Viewer) -> None:
         st.caption("The demo job imports 20 made-up accounts from the demo portal that comes with Punctual.")
 
 
-def load_counts(viewer: Viewer) -> dict[str, int]:
+def load_counts(viewer: Viewer) -> JobCounts:
     """How many jobs the viewer has in each status."""
     with transaction() as session:
         return count_jobs_by_status(session, viewer)

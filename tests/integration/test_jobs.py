@@ -15,13 +15,9 @@ from db.engine import transaction
 from db.errors import ConflictError, NotAllowedError, NotFoundError, PortalNotAuthorisedError
 from db.firing import fire_due_jobs
 from db.jobs import (
-    JobCursor,
-    count_jobs_by_status,
     create_job,
     delete_job,
     get_job,
-    list_jobs,
-    list_owner_names,
     pause_job,
     resume_job,
     update_accounts,
@@ -34,7 +30,6 @@ from db.models import (
     Bill,
     CatchUp,
     Job,
-    JobStatus,
     Overlap,
     Portal,
     Result,
@@ -50,7 +45,7 @@ from db.runs import get_run, list_runs, request_run, request_stop
 from db.schedules import RunPolicy, Schedule
 from db.viewers import Viewer
 from recurrence import InvalidScheduleError
-from tests.factories import BOX, DAILY, EVERY_MINUTE, NOW, make_draft, make_job, make_run, make_viewer
+from tests.factories import BOX, DAILY, EVERY_MINUTE, NOW, make_draft, make_run, make_viewer
 
 NEXT_DAILY = datetime(2025, 3, 11, 2, 0, tzinfo=UTC)
 ROW = NewAccount(2, "ann@example.com", "secret-9", {})
@@ -120,74 +115,6 @@ def test_passwords_are_stored_encrypted_and_nowhere_else(engine: Engine, viewer:
             for row in connection.scalars(text(f'SELECT t::text FROM "{table}" AS t')):  # noqa: S608
                 assert "secret-" not in row
                 assert b"secret-".hex() not in row
-
-
-# Listing
-
-
-def test_pages_follow_each_other_even_among_equal_times(engine: Engine, viewer: Viewer) -> None:
-    with transaction(engine) as session:
-        for n in range(23):
-            make_job(session, viewer, accounts=0, name=f"{n}", created_at=NOW - timedelta(days=n // 8))
-    seen: list[Job] = []
-    cursor: JobCursor | None = None
-    sizes: list[int] = []
-    while True:
-        with transaction(engine) as session:
-            page, cursor = list_jobs(session, viewer, cursor=cursor, limit=5)
-        seen += page
-        sizes.append(len(page))
-        if cursor is None:
-            break
-    assert sizes == [5, 5, 5, 5, 3]
-    assert len({j.id for j in seen}) == 23
-    assert [(j.created_at, j.id) for j in seen] == sorted(((j.created_at, j.id) for j in seen), reverse=True)
-
-
-def test_page_that_ends_exactly_has_no_next(engine: Engine, viewer: Viewer) -> None:
-    with transaction(engine) as session:
-        for _ in range(4):
-            make_job(session, viewer, accounts=0)
-        assert list_jobs(session, viewer, limit=4)[1] is None
-        assert list_jobs(session, viewer, limit=3)[1] is not None
-
-
-@pytest.mark.parametrize(
-    ("q", "expected"),
-    [
-        ("", {"50% off", "50 off", "a_b", "axb", r"back\slash", "Été"}),
-        ("  ", {"50% off", "50 off", "a_b", "axb", r"back\slash", "Été"}),
-        ("50%", {"50% off"}),
-        ("%", {"50% off"}),
-        ("a_b", {"a_b"}),
-        ("A_B", {"a_b"}),
-        ("\\", {r"back\slash"}),
-        ("été", {"Été"}),
-        ("' OR 1=1 --", set()),
-        ("zed.example", {"axb"}),
-    ],
-)
-def test_search_takes_the_text_as_it_is(engine: Engine, viewer: Viewer, q: str, expected: set[str]) -> None:
-    with transaction(engine) as session:
-        for name in ("50% off", "50 off", "a_b", "axb", r"back\slash", "Été"):
-            url = "https://zed.example/login" if name == "axb" else "https://portal.example/login"
-            make_job(session, viewer, accounts=0, name=name, login_url=url)
-        jobs, _ = list_jobs(session, viewer, q=q)
-        assert {j.name for j in jobs} == expected
-
-
-def test_lists_and_counts_by_status_show_only_ones_own(engine: Engine, viewer: Viewer) -> None:
-    with transaction(engine) as session:
-        other, admin = make_viewer(session, "other"), make_viewer(session, "root", Role.ADMIN)
-        make_job(session, viewer, accounts=0, status=JobStatus.FAILED)
-        make_job(session, viewer, accounts=0)
-        make_job(session, other, accounts=0, status=JobStatus.FAILED)
-        assert len(list_jobs(session, viewer)[0]) == 2
-        assert len(list_jobs(session, viewer, status="failed")[0]) == 1
-        assert len(list_jobs(session, admin)[0]) == 3
-        assert count_jobs_by_status(session, viewer) == {"failed": 1, "idle": 1}
-        assert count_jobs_by_status(session, admin) == {"failed": 2, "idle": 1}
-        assert list_owner_names(session, {viewer.user_id, "nobody"}) == {viewer.user_id: "Olive"}
 
 
 # Editing

@@ -6,10 +6,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, select
 
+import db.job_lists
 from db.claiming import claim_runs
 from db.engine import transaction
 from db.instances import register_instance
-from db.models import AccountStatus, Job, Portal, ResultStatus, Role, RunAttempt, RunStatus, RunTrigger
+from db.models import AccountStatus, Job, JobStatus, Portal, ResultStatus, Role, RunAttempt, RunStatus, RunTrigger
 from db.results import ResultRecord, record_result
 from db.viewers import Viewer
 from tests.factories import DAILY, NOW, make_account, make_job, make_run, make_viewer
@@ -100,6 +101,27 @@ def test_jobs_page_searches_and_says_when_nothing_matches(engine: Engine, olive:
     assert list(app.dataframe[0].value["name"]) == ["Gas"]
     app.text_input(key="jobs-q").set_value("100%").run()
     assert "No job matches" in texts(app)
+
+
+def test_jobs_page_of_very_many_jobs_counts_the_newest_and_searches_on(
+    engine: Engine, olive: Viewer, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db.job_lists, "LOOKED_THROUGH", 3)
+    with transaction(engine) as session:
+        make_job(session, olive, name="Gas", created_at=NOW - timedelta(days=9))
+        for _ in range(3):
+            make_job(session, olive, name="Water", status=JobStatus.FAILED)
+    app = open_page(olive, "jobs")
+    pills = app.get("button_group")[0].proto.options
+    assert [pill.content for pill in pills][:2] == ["Not run yet", "Queued"]
+    assert "Failed 3+" in [pill.content for pill in pills]
+    assert "There are more than 3 jobs; the numbers count the newest 3." in texts(app)
+    app.text_input(key="jobs-q").set_value("gas").run()
+    assert "None of 3 jobs matches" in texts(app)
+    app.button(key="jobs-older").click().run()
+    assert list(app.dataframe[0].value["name"]) == ["Gas"]
+    app.button(key="jobs-newer").click().run()
+    assert "None of 3 jobs matches" in texts(app)
 
 
 def test_jobs_page_shows_admins_everyones_jobs_with_their_owners(
