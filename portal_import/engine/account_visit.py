@@ -9,11 +9,12 @@ from typing import Protocol
 from db.models import LogLevel, ResultStatus
 from portal_import.engine.addresses import hide_queries, show
 from portal_import.engine.billing_page import BillingPage, BillOnPage, read_billing_page
-from portal_import.engine.client import PortalClient, Report
+from portal_import.engine.client import PortalClient
 from portal_import.engine.document_links import DocumentLink
 from portal_import.engine.downloads import NotADocumentError, download_document
 from portal_import.engine.errors import VisitError
 from portal_import.engine.page import Page
+from portal_import.engine.repetition import Report
 from portal_import.engine.secrecy import Redactor
 from portal_import.engine.sign_in_answers import find_obstacle, quote_error_text
 from portal_import.engine.storage import DocumentStore

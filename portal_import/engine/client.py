@@ -7,33 +7,29 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
 import aiohttp
 from yarl import URL
 
-from db.models import LogLevel
 from portal_import.engine.addresses import origin, resolve, show
 from portal_import.engine.errors import PassingError, VisitError, describe_status, explain_request_error
 from portal_import.engine.networks import make_socket_factory
 from portal_import.engine.page import Page, decode_page
+from portal_import.engine.repetition import PASSING_STATUSES, Repetition, Report, read_retry_after
 from portal_import.engine.submission import Submission
 from portal_import.outcomes import Limits
 from settings import VERSION
 
 USER_AGENT = f"Punctual/{VERSION} (scheduled bill import)"
-PASSING_STATUSES = frozenset({429, 502, 503, 504})
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-FIRST_RETRY_SECONDS = 1.0
 CHUNK_BYTES = 64 * 1024
 # Portals behind large single sign-on systems send headers beyond aiohttp's 8 kB.
 MAX_HEADER_BYTES = 64 * 1024
 
 T = TypeVar("T")
-Report = Callable[[LogLevel, str], None]
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 PAGE_HEADERS = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.5", "Accept-Language": "en,*;q=0.5"}
 # Asking for no compression makes Content-Length the size of the file itself.
@@ -56,14 +52,16 @@ class PortalClient:
         before_request: Callable[[], Awaitable[None]],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self.retry_attempts = 0
         self._limits = limits
-        self._report = report
         self._before_request = before_request
-        self._sleep = sleep
+        self._repetition = Repetition(limits, report=report, sleep=sleep)
         # unsafe: hosts that are IP addresses may set cookies too. Values go back as they came.
         self._jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
         self._session = self._make_session(force_close=False)
+
+    @property
+    def retry_attempts(self) -> int:
+        return self._repetition.attempts
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,7 +92,8 @@ class PortalClient:
             if state in seen:
                 raise VisitError("the portal redirects in a circle", detail=f"redirected to {show(url)} again")
             seen.add(state)
-            found = await self._get_with_retries(url, read, _with_referer(headers, url, referer))
+            sent = _with_referer(headers, url, referer)
+            found = await self._repetition.run(partial(self._get_once, url, read, sent))
             if not isinstance(found, _Redirect):
                 return found
             url = found.url
@@ -128,39 +127,16 @@ class PortalClient:
                 return _redirect_target(response)
             return await self._read_page(response)
 
-    async def _get_with_retries(self, url: str, read: Reader[T], headers: dict[str, str]) -> T | _Redirect:
-        attempt = 0
-        while True:
-            try:
-                return await self._get_once(url, read, headers)
-            except PassingError as error:
-                if attempt == self._limits.max_retries:
-                    raise
-                wait = self._seconds_before_retry(error, attempt)
-                self._report(LogLevel.WARNING, f"{error}; trying again in {wait:.0f} seconds")
-                await self._sleep(wait)
-            attempt += 1
-            self.retry_attempts += 1
-
-    def _seconds_before_retry(self, error: PassingError, attempt: int) -> float:
-        limit = self._limits.max_retry_wait_seconds
-        if error.wait_seconds is None:
-            return min(FIRST_RETRY_SECONDS * 2**attempt, limit)
-        if error.wait_seconds > limit:
-            # Coming back sooner than asked would be impolite, and most likely in vain.
-            message = f"{error} and asked to come back in {error.wait_seconds:.0f} seconds"
-            raise VisitError(message, detail=error.detail) from error
-        return error.wait_seconds
-
     async def _get_once(self, url: str, read: Reader[T], headers: dict[str, str]) -> T | _Redirect:
         async with self._send(self._session, "GET", url, headers) as response:
             if response.status in REDIRECT_STATUSES:
                 return _Redirect(_redirect_target(response))
             if response.status in PASSING_STATUSES:
+                sent = response.headers
                 raise PassingError(
                     f"the portal answered {describe_status(response.status)}",
                     detail=f"GET {show(url)}: {describe_status(response.status)}",
-                    wait_seconds=_retry_after_seconds(response),
+                    wait_seconds=read_retry_after(sent.get("Retry-After", ""), sent.get("Date", "")),
                 )
             return await read(response)
 
@@ -228,23 +204,3 @@ def _redirect_target(response: aiohttp.ClientResponse) -> str:
         found = "without an address" if not location else "to something that is no web address"
         raise VisitError(f"the portal redirected {found}", detail=describe_status(response.status))
     return url
-
-
-def _retry_after_seconds(response: aiohttp.ClientResponse) -> float | None:
-    """Retry-After in seconds (RFC 9110, 10.2.3). Dates are read against the portal's own clock if it shows it."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:12])
-    until = _parse_http_date(value)
-    if until is None:
-        return None
-    now = _parse_http_date(response.headers.get("Date", "")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
-
-
-def _parse_http_date(value: str) -> datetime | None:
-    try:
-        parsed = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -6,8 +6,9 @@ from types import TracebackType
 from typing import Self
 
 from portal_import.engine.account_visit import VisitRules, visit_account
-from portal_import.engine.client import PortalClient, Report
+from portal_import.engine.client import PortalClient
 from portal_import.engine.page import Page
+from portal_import.engine.repetition import Report
 from portal_import.engine.signin import open_billing_page
 from portal_import.engine.storage import DocumentStore
 from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile

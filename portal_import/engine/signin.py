@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 
 from db.models import LogLevel, ResultStatus
 from portal_import.engine.addresses import is_same_page, show
-from portal_import.engine.client import PASSING_STATUSES, PortalClient, Report
+from portal_import.engine.client import PortalClient
 from portal_import.engine.errors import VisitError, describe_status
 from portal_import.engine.forms import asks_for_captcha, fill_sign_in_form, find_sign_in_form, has_sign_in_form
 from portal_import.engine.page import Page
+from portal_import.engine.repetition import PASSING_STATUSES, Report
 from portal_import.engine.secrecy import Redactor
 from portal_import.engine.sign_in_answers import explain_refusal, find_obstacle, quote_error_text
 from portal_import.outcomes import AccountLogin, PortalProfile
