@@ -7,7 +7,7 @@ notify. Calendars and outages are read once a batch, and only when a job keeps a
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from db.array_literals import bool_array, int_array, text_array
 from db.audit import record_audit
 from db.calendars import load_calendars
 from db.models import Cause, Job, RunStatus, RunTrigger
@@ -46,9 +47,17 @@ class DueAlike(NamedTuple):
     ids: list[str]
 
 
-def fire_due_jobs(session: Session, now: datetime, *, limit: int = BATCH_SIZE) -> FirePass:
-    """Fire up to `limit` due schedules; jobs that another scheduler holds are left to it."""
+def fire_due_jobs(
+    session: Session, now: datetime, *, limit: int = BATCH_SIZE, on_full: Callable[[], None] | None = None
+) -> FirePass:
+    """Fire up to `limit` due schedules; jobs that another scheduler holds are left to it.
+
+    `on_full` is called once they are locked, when there are so many that more may be due.
+    """
     groups = _lock_due_jobs(session, now, limit)
+    due = sum(len(group.ids) for group in groups)
+    if due == limit and on_full is not None:
+        on_full()
     calendars, outages = _look_around(session, [group.job for group in groups], now)
     plans: list[tuple[JobPlan, Sequence[str]]] = []
     for group in groups:
@@ -66,7 +75,7 @@ def fire_due_jobs(session: Session, now: datetime, *, limit: int = BATCH_SIZE) -
         _advance_jobs(session, plans, set(queued))
     if queued:
         send_wake(session, Wake.CLAIM)
-    return FirePass(due=sum(len(group.ids) for group in groups), queued=len(queued))
+    return FirePass(due=due, queued=len(queued))
 
 
 def get_earliest_next_run(session: Session) -> datetime | None:
@@ -106,8 +115,8 @@ def insert_planned_runs(
         {
             "trigger": RunTrigger.SCHEDULE.value,
             "now": now,
-            "ids": [job_id for job_id, _ in members],
-            "plans": [number for _, number in members],
+            "ids": text_array(job_id for job_id, _ in members),
+            "plans": int_array(number for _, number in members),
             "row_plans": [number for number, _ in rows],
             "instants": [row.scheduled_for for _, row in rows],
             "statuses": [row.status.value for _, row in rows],
@@ -207,9 +216,9 @@ def _advance_jobs(session: Session, plans: Sequence[tuple[JobPlan, Sequence[str]
             WHERE s.id = m.id
         """),
         {
-            "ids": [job_id for job_id, _ in members],
-            "plans": [number for _, number in members],
-            "queued": [job_id in queued_ids for job_id, _ in members],
+            "ids": text_array(job_id for job_id, _ in members),
+            "plans": int_array(number for _, number in members),
+            "queued": bool_array(job_id in queued_ids for job_id, _ in members),
             "plan_numbers": list(range(len(plans))),
             "next_runs": [plan.next_run for plan, _ in plans],
             "fired": [plan.last_fired for plan, _ in plans],

@@ -1,12 +1,11 @@
-"""Fire all that is due. A backlog takes two lanes: while the database writes one batch, the next one is planned.
+"""Fire all that is due. A backlog takes a second lane: while the database writes one batch, the next is planned.
 
 Lanes do not know of each other. Like two schedulers, each leaves alone what the other has locked.
 """
 
 import logging
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
@@ -16,22 +15,26 @@ from db.claiming import EXPIRE_BATCH, expire_runs
 from db.engine import transaction
 from db.firing import BATCH_SIZE, FirePass, fire_due_jobs
 
-LANES = 2
-
 logger = logging.getLogger(__name__)
 
 
 def fire_backlog(engine: Engine, is_stopping: threading.Event) -> FirePass:
     """Fire batch after batch until nothing is due that is not locked. Raises what a batch raises."""
-    with transaction(engine) as session:
-        # First: a run that can no longer start must not keep its job's next occurrence from firing.
-        give_up_late_runs(session, datetime.now(UTC))
-        first = fire_due_jobs(session, datetime.now(UTC))
-    if first.due < BATCH_SIZE or is_stopping.is_set():
-        return first
-    with ThreadPoolExecutor(LANES, thread_name_prefix="fire") as lanes:
-        waiting = [lanes.submit(_fire_lane, engine, is_stopping) for _ in range(LANES)]
-        return _add([first, *(lane.result() for lane in waiting)])
+    with ThreadPoolExecutor(1, thread_name_prefix="fire") as pool:
+        second: list[Future[FirePass]] = []
+
+        def open_second_lane() -> None:
+            if not is_stopping.is_set():
+                second.append(pool.submit(_fire_lane, engine, is_stopping))
+
+        with transaction(engine) as session:
+            # First: a run that can no longer start must not keep its job's next occurrence from firing.
+            give_up_late_runs(session, datetime.now(UTC))
+            done = [fire_due_jobs(session, datetime.now(UTC), on_full=open_second_lane)]
+        if done[0].due == BATCH_SIZE:
+            done.append(_fire_lane(engine, is_stopping))
+        done += [lane.result() for lane in second]
+    return FirePass(due=sum(p.due for p in done), queued=sum(p.queued for p in done))
 
 
 def give_up_late_runs(session: Session, now: datetime) -> None:
@@ -45,14 +48,11 @@ def give_up_late_runs(session: Session, now: datetime) -> None:
 
 
 def _fire_lane(engine: Engine, is_stopping: threading.Event) -> FirePass:
-    done: list[FirePass] = []
+    due = queued = 0
     while not is_stopping.is_set():
         with transaction(engine) as session:
-            done.append(fire_due_jobs(session, datetime.now(UTC)))
-        if done[-1].due < BATCH_SIZE:
+            done = fire_due_jobs(session, datetime.now(UTC))
+        due, queued = due + done.due, queued + done.queued
+        if done.due < BATCH_SIZE:
             break
-    return _add(done)
-
-
-def _add(passes: Sequence[FirePass]) -> FirePass:
-    return FirePass(due=sum(p.due for p in passes), queued=sum(p.queued for p in passes))
+    return FirePass(due, queued)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from db.engine import transaction
 from db.firing import BATCH_SIZE, FirePass
-from scheduler_service.firing import LANES, fire_backlog
+from scheduler_service.firing import fire_backlog
 from tests.factories import EVERY_MINUTE, make_job, make_viewer
 
 BACKLOG = 4 * BATCH_SIZE + 7
@@ -48,18 +48,17 @@ def test_backlog_is_fired_whole_and_each_occurrence_once(engine: Engine, due_at:
 @pytest.mark.usefixtures("due_at")
 def test_backlog_takes_two_lanes(engine: Engine) -> None:
     """Each lane's first batch waits in its transaction until the other lane has one too."""
-    both = threading.Barrier(LANES)
+    both = threading.Barrier(2)
     seen: set[int] = set()
 
     def meet(connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        name = threading.current_thread().name
-        if name.startswith("fire") and "INSERT INTO import_runs" in statement and threading.get_ident() not in seen:
+        if "INSERT INTO import_runs" in statement and threading.get_ident() not in seen:
             seen.add(threading.get_ident())
             both.wait(20)
 
     event.listen(engine, "before_cursor_execute", meet)
     assert fire_backlog(engine, RUNNING).due == BACKLOG
-    assert len(seen) == LANES
+    assert len(seen) == 2
 
 
 @pytest.mark.usefixtures("due_at")
