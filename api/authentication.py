@@ -43,7 +43,7 @@ def current_viewer(bearer: Bearer, here: Here) -> Viewer:
     """
     if bearer is None:
         raise NotSignedInError
-    claims = read_token(bearer.credentials, here.box.signing_key)
+    claims = read_token(bearer.credentials, here.box.signing_keys)
     with here.transaction() as session:
         viewer = find_viewer(session, claims.session_token, SessionKind.API, datetime.now(UTC))
     if viewer is None or viewer.user_id != claims.user_id:
@@ -84,7 +84,7 @@ async def sign_in(credentials: Credentials, request: Request, here: Here) -> Tok
 def sign_out(viewer: CurrentViewer, bearer: Bearer, here: Here) -> Response:
     """Revoke the access token that this call is made with."""
     assert bearer is not None
-    claims = read_token(bearer.credentials, here.box.signing_key)
+    claims = read_token(bearer.credentials, here.box.signing_keys)
     with here.transaction() as session:
         revoke_session(session, claims.session_token, datetime.now(UTC))
     return Response(status_code=204)

@@ -4,7 +4,6 @@ Nothing is opened when the application is built, only when the first request nee
 """
 
 from contextlib import AbstractContextManager
-from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -28,9 +27,9 @@ class Resources:
         """The settings that hold for these requests."""
         return self._settings or get_settings()
 
-    @cached_property
+    @property
     def box(self) -> SecretBox:
-        """The keys that encrypt passwords and sign tokens."""
+        """The keys that encrypt passwords and sign tokens; those of a key file may change while this process runs."""
         return open_secret_box(self.settings)
 
     def transaction(self) -> AbstractContextManager[Session]:

@@ -3,6 +3,7 @@
 The signature alone lets nobody in: the row says whether the token was revoked and whose it is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -46,19 +47,23 @@ def sign_token(claims: TokenClaims, key: bytes, *, now: datetime, ttl: timedelta
     return jwt.encode(payload, key, algorithm=ALGORITHM)
 
 
-def read_token(token: str, key: bytes) -> TokenClaims:
-    """The claims of a token made by `sign_token` with this key, and not over. Raises InvalidTokenError."""
+def read_token(token: str, keys: Sequence[bytes]) -> TokenClaims:
+    """The claims of a token made by `sign_token` with one of these keys, and not over. Raises InvalidTokenError."""
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise InvalidTokenError
-    try:
-        payload = jwt.decode(
-            token,
-            key,
-            algorithms=[ALGORITHM],
-            issuer=ISSUER,
-            audience=AUDIENCE,
-            options={"require": REQUIRED_CLAIMS},
-        )
-    except jwt.InvalidTokenError:
-        raise InvalidTokenError from None
-    return TokenClaims(payload["sub"], payload["jti"])
+    for key in keys:
+        try:
+            payload = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                options={"require": REQUIRED_CLAIMS},
+            )
+        except jwt.InvalidSignatureError:
+            continue  # a key that was first before may have signed it
+        except jwt.InvalidTokenError:
+            break
+        return TokenClaims(payload["sub"], payload["jti"])
+    raise InvalidTokenError

@@ -1,4 +1,4 @@
-"""`python -m db`: bring the database up to date, see whether it is, and add users.
+"""`python -m db`: bring the database up to date, see whether it is, add users, and change the secret key.
 
 Exit codes: 0 done, 1 not possible (or, for `check`, not up to date), 2 a mistake in the command line.
 """
@@ -19,6 +19,18 @@ from db.models import Role, User
 from settings import InvalidSettingsError, Settings, read_settings
 
 UPGRADE = "python -m db upgrade"
+BEFORE_ROTATION = (
+    "Passwords get the first key of PUNCTUAL_SECRET_KEY. Every web and scheduler_service process should have been "
+    "started with the keys as they are here: the others cannot read what is encrypted from now on."
+)
+AFTER_ROTATION = (
+    "Now take the old keys out of PUNCTUAL_SECRET_KEY and restart every web and scheduler_service process once more. "
+    "Who uses the API signs in again then. Keep the old keys as long as backups from before today."
+)
+AFTER_ROTATION_OF_FILE = (
+    "The old key is no longer in the file. Nothing needs a restart; who uses the API signs in again. "
+    "Backups from before today need the key file from before today."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,11 +101,40 @@ def create_one_user(engine: Engine, settings: Settings, options: argparse.Namesp
     return 0
 
 
+def rotate_secret_key(engine: Engine, settings: Settings, options: argparse.Namespace) -> int:
+    """Encrypt all portal passwords with the first key, and say what is to be done then."""
+    from db.key_rotation import rotate_key
+
+    if not is_current(engine):
+        return _fail(f"the database is not up to date; run: {UPGRADE}")
+    in_file = settings.secret_key is None
+    if not in_file:
+        print(BEFORE_ROTATION)
+    done = rotate_key(engine, settings, lambda line: print(line, flush=True), leave_unreadable=options.leave_unreadable)
+    print(
+        f"Done: {done.total - done.unreadable:,} passwords have the {'new' if in_file else 'first'} key, "
+        f"{done.renewed:,} of them since just now."
+    )
+    if done.unreadable:
+        print(f"{done.unreadable:,} passwords cannot be read with any key; replace the accounts of their jobs.")
+    print(AFTER_ROTATION_OF_FILE if in_file else AFTER_ROTATION)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m db", description="The database of Punctual.")
     commands = parser.add_subparsers(required=True, metavar="command")
     commands.add_parser("upgrade", help="bring the tables up to date").set_defaults(command=upgrade_database)
     commands.add_parser("check", help="exit 1 unless the tables are up to date").set_defaults(command=check_database)
+    rotate = commands.add_parser(
+        "rotate-key", help="encrypt portal passwords with a new key; may be repeated at any time"
+    )
+    rotate.set_defaults(command=rotate_secret_key)
+    rotate.add_argument(
+        "--leave-unreadable",
+        action="store_true",
+        help="go on although the key of some passwords is lost: their accounts must be uploaded again",
+    )
     user = commands.add_parser("create-user", help="add somebody who may sign in")
     user.set_defaults(command=create_one_user)
     user.add_argument("username")

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from db.encryption import SecretBox
 from db.errors import NotFoundError
 from db.models import Account, AccountStatus, Bill, Job, Result, Run
+from db.secret_keys import hold_to_key
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ def replace_accounts(session: Session, job: Job, rows: Sequence[NewAccount], box
 
     Accounts are matched by user name in any case, so history stays with them. A changed row makes an account
     that needed attention ready again; its place in the file and its password's encryption don't count.
+    Raises OutdatedKeyError.
     """
+    hold_to_key(session, box)
     known = {a.username.lower(): a for a in session.scalars(select(Account).where(Account.session_id == job.id))}
     added = changed = 0
     for row in rows:

@@ -19,7 +19,7 @@ from db.models.base import (
 )
 from db.models.bills import Bill, OrphanedFile
 from db.models.figures import DayOfFigures, JobDay, OwnerDay, RetentionMark
-from db.models.jobs import Account, Job
+from db.models.jobs import Account, Job, SecretKeyMark
 from db.models.people import AuditEntry, SignInAttempt, User, UserSession
 from db.models.portals import Portal
 from db.models.runs import Result, Run, RunAttempt, RunLogLine
@@ -107,6 +107,7 @@ __all__ = [
     "ScheduleType",
     "SchedulerInstance",
     "Seconds",
+    "SecretKeyMark",
     "SessionKind",
     "SignInAttempt",
     "TextId",

@@ -123,3 +123,15 @@ class Account(Base):
     status_reason: Mapped[str | None]
     last_success_at: Mapped[Instant | None]
     created_at: Mapped[Now]
+
+
+class SecretKeyMark(Base):
+    __tablename__ = "secret_key_mark"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        {"comment": "Tells which key encrypts passwords since keys were last rotated; no row before the first time"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    mark: Mapped[str] = mapped_column(comment="Derived from the key, which cannot be told from it")
+    set_at: Mapped[Now]

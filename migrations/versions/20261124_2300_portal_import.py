@@ -31,6 +31,17 @@ def upgrade() -> None:
     )
     op.create_check_constraint("date_order_known", "portals", "date_order IN ('day_first', 'month_first')")
 
+    # Which key encrypts passwords, so that no process goes on with one that was rotated away.
+    op.create_table(
+        "secret_key_mark",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("mark", sa.Text(), nullable=False, comment="Derived from the key, which cannot be told from it"),
+        sa.Column("set_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_secret_key_mark_one_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_secret_key_mark")),
+        comment="Tells which key encrypts passwords since keys were last rotated; no row before the first time",
+    )
+
 
 def downgrade() -> None:
     raise NotImplementedError("migrations only go forward; restore a backup instead")

@@ -4,19 +4,24 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import jwt
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from sqlalchemy import Engine, select, update
 
+from api.app import build_api
 from api.tokens import AUDIENCE, ISSUER, TokenClaims, sign_token
 from db.engine import transaction
+from db.key_rotation import rotate_key
 from db.models import Role, SessionKind, User, UserSession
 from db.sign_in_throttle import FAILURES_PER_USERNAME
 from db.user_sessions import hash_token
 from db.users import create_user, deactivate_user, set_role
+from settings import Settings
 from tests.api.portal_story import Person, make_token
 
 PASSWORD = "Right-horse-1"
@@ -54,6 +59,28 @@ def test_sign_in_gives_a_token_that_works(engine: Engine, client: TestClient, us
     assert stored.token_hash == hash_token(str(claims["jti"]))
     assert stored.kind == SessionKind.API
     assert int(stored.expires_at.timestamp()) == claims["exp"]
+
+
+def test_tokens_stay_good_while_their_key_is_among_those_of_the_setting(
+    engine: Engine, settings: Settings, client: TestClient, user: str
+) -> None:
+    token = client.post("/auth/login", json={"username": "olga", "password": PASSWORD}).json()["access_token"]
+    assert settings.secret_key is not None
+    old, new = settings.secret_key.get_secret_value(), "another key for the tests that is long enough"
+    for keys, status in ((f"{new},{old}", 200), (f"{old},{new}", 200), (new, 401)):
+        changed = settings.model_copy(update={"secret_key": SecretStr(keys)})
+        with TestClient(build_api(engine, changed)) as other:
+            assert status_with(other, token) == status
+
+
+def test_a_running_api_follows_a_change_of_the_key_file(engine: Engine, tmp_path: Path, user: str) -> None:
+    settings = Settings(home=tmp_path)
+    with TestClient(build_api(engine, settings)) as client:
+        for _ in range(2):
+            answer = client.post("/auth/login", json={"username": "olga", "password": PASSWORD}).json()
+            assert status_with(client, answer["access_token"]) == 200
+            rotate_key(engine, settings, lambda line: None)
+            assert status_with(client, answer["access_token"]) == 401
 
 
 @pytest.mark.parametrize(("username", "password"), [("olga", "wrong"), ("nobody", PASSWORD), ("olga\0", ""), ("", "")])
