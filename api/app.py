@@ -19,6 +19,7 @@ from api import (
     runs,
     schedule_impact,
     schedules,
+    sign_in_tests,
     statistics,
 )
 from api.body_limit import BodyLimit
@@ -69,6 +70,7 @@ def build_api(engine: Engine | None = None, settings: Settings | None = None) ->
         statistics,
         files,
         schedules,
+        sign_in_tests,
         schedule_impact,
         calendars,
         portals,

@@ -98,6 +98,14 @@ def list_accounts(session: Session, job: Job, *, limit: int = 10_000) -> Sequenc
     ).all()
 
 
+def get_account(session: Session, job: Job, account_id: int) -> Account:
+    """The account of a job that the caller was allowed to read. Raises NotFoundError."""
+    account = session.scalar(select(Account).where(Account.id == account_id, Account.session_id == job.id))
+    if account is None:
+        raise NotFoundError("this account is no longer in the job")
+    return account
+
+
 def list_accounts_needing_attention(session: Session, job: Job, *, limit: int) -> Sequence[Account]:
     """The accounts that the next run will leave alone, in the order of the CSV."""
     return session.scalars(

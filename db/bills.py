@@ -37,6 +37,13 @@ class BillRecord:
     sha256: str | None = None
 
 
+def count_bills_of_accounts(session: Session, job: Job) -> dict[int, int]:
+    """How many bills earlier runs found for each account of the job, by its id."""
+    query = select(Bill.account_id, func.count()).where(Bill.session_id == job.id, Bill.account_id.is_not(None))
+    rows = session.execute(query.group_by(Bill.account_id))
+    return {account_id: count for account_id, count in rows if account_id is not None}
+
+
 def record_bills(
     session: Session, records: Sequence[BillRecord], *, run_id: int, session_id: str, account_id: int, username: str
 ) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from db.attempts import begin_attempts
 from db.models import Cause, Job, JobStatus, Run, RunStatus
-from db.retries import is_waiting_retry
+from db.retries import is_jobs_turn
 from db.turns import list_turns
 
 EXPIRE_BATCH = 1000
@@ -68,7 +68,7 @@ def _lock_startable(session: Session, line: Sequence[int], now: datetime, limit:
         select(Run.id, Run.session_id, Run.attempt, Job.timeout_seconds, Run.scheduled_for)
         .join(Job, Job.id == Run.session_id)
         .where(Run.id.in_(line), is_queued, Run.run_after <= now)
-        .where(Job.status != JobStatus.RUNNING)
+        .where(Job.status != JobStatus.RUNNING, Job.test_run_id.is_(None))
         .order_by(func.array_position(line, Run.id))
         .limit(limit)
         .with_for_update(of=(Run, Job), skip_locked=True, key_share=True)
@@ -89,10 +89,13 @@ def _take(session: Session, claims: Sequence[Claim], now: datetime, worker: str,
                     started_at = coalesce(r.started_at, :now)
                 FROM unnest(CAST(:run_ids AS bigint[]), CAST(:tokens AS uuid[])) AS c(run_id, lease_token)
                 WHERE r.id = c.run_id
-                RETURNING r.id, r.session_id, r.started_at
+                RETURNING r.id, r.session_id, r.started_at, r.trigger = 'test' AS is_test
             )
             UPDATE import_sessions AS s
-            SET status = 'running', last_run_id = runs.id, last_run_at = runs.started_at
+            SET status = CASE WHEN is_test THEN s.status ELSE 'running' END,
+                last_run_id = CASE WHEN is_test THEN s.last_run_id ELSE runs.id END,
+                last_run_at = CASE WHEN is_test THEN s.last_run_at ELSE runs.started_at END,
+                test_run_id = CASE WHEN is_test THEN runs.id END
             FROM runs WHERE s.id = runs.session_id
         """),
         {
@@ -120,7 +123,7 @@ def expire_runs(session: Session, now: datetime, *, limit: int = EXPIRE_BATCH) -
     rows = session.execute(
         select(Run.id, Job.id)
         .join(Job, Job.id == Run.session_id)
-        .where(Run.status == RunStatus.QUEUED, Run.start_by < now, Run.started_at.is_(None))
+        .where(Run.status == RunStatus.QUEUED, Run.start_by < now, Run.started_at.is_(None), Job.test_run_id.is_(None))
         .order_by(Run.start_by)
         .limit(limit)
         .with_for_update(of=(Job, Run), skip_locked=True, key_share=True)
@@ -144,7 +147,7 @@ def expire_runs(session: Session, now: datetime, *, limit: int = EXPIRE_BATCH) -
 def _settle_waiting_jobs(session: Session, job_ids: set[str]) -> None:
     """A job of which nothing is queued any more says how its last run ended; `idle` where none did."""
     before = case((Job.last_outcome.in_(list(JobStatus)), Job.last_outcome), else_=JobStatus.IDLE)
-    still_queued = select(Run.id).where(Run.session_id == Job.id, Run.status == RunStatus.QUEUED, ~is_waiting_retry())
+    still_queued = select(Run.id).where(Run.session_id == Job.id, is_jobs_turn())
     session.execute(
         update(Job)
         .where(Job.id.in_(job_ids), Job.status == JobStatus.QUEUED, ~still_queued.exists())

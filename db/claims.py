@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from db.attempts import end_attempt
@@ -118,6 +118,9 @@ def _return_run(
     if run.stop_requested_at is not None:
         _end_run(session, job, run, RunStatus.STOPPED, "stopped on request", now)
         return
+    if run.trigger == RunTrigger.TEST:  # its sign-in may have been sent: a person decides about another
+        _end_run(session, job, run, last_outcome, f"{reason}; test the sign-in again", now)
+        return
     if is_fault and run.attempt >= job.max_attempts:
         _end_run(session, job, run, last_outcome, f"{reason}; given up after {run.attempt} attempts", now)
         return
@@ -140,14 +143,33 @@ def _end_run(session: Session, job: Job, run: Run, outcome: RunStatus, reason: s
     run.reason = reason
     run.finished_at = now
     run.lease_token = run.lease_until = None
-    job.results_count += run.accounts_done
     level = LogLevel.INFO if outcome == RunStatus.COMPLETED else LogLevel.WARNING
     words = outcome.value.replace("_", " ")
     record_log_line(session, run.id, level, f"run {words}" + (f": {reason}" if reason else ""), at=now)
     session.flush()
-    if run.trigger not in (RunTrigger.RETRY, RunTrigger.TEST):
+    if run.trigger == RunTrigger.TEST:
+        _end_test(session, job, run, now)
+    else:
+        _settle_job(session, job, run, now)
+    session.flush()
+    send_wake(session, Wake.CLAIM)
+
+
+def _settle_job(session: Session, job: Job, run: Run, now: datetime) -> None:
+    job.results_count += run.accounts_done
+    if run.trigger != RunTrigger.RETRY:
         supersede_retries(session, job.id, run.id, now)
     plan_retry(session, job, run, now)
     settle_job_status(job, overall_outcome(session, run), has_queued_run=has_queued_run(session, job.id))
-    session.flush()
-    send_wake(session, Wake.CLAIM)
+
+
+def _end_test(session: Session, job: Job, run: Run, now: datetime) -> None:
+    """Let the job's runs go on; what waited for the test loses nothing of its start window."""
+    job.test_run_id = None
+    waited_since = func.greatest(run.started_at, Run.queued_at)
+    session.execute(
+        update(Run)
+        .where(Run.session_id == job.id, Run.status == RunStatus.QUEUED, Run.start_by.is_not(None))
+        .values(start_by=Run.start_by + (now - waited_since))
+        .execution_options(synchronize_session=False)
+    )

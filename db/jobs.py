@@ -165,7 +165,7 @@ def update_accounts(
 ) -> AccountChanges:
     """Replace the job's accounts; see `accounts.replace_accounts`."""
     job = lock_job(session, viewer, job_id)
-    if job.status == JobStatus.RUNNING:
+    if _is_at_work(job):
         raise ConflictError("a run is in progress; stop it or wait for its end before replacing the accounts")
     changes = replace_accounts(session, job, rows, box)
     _touch(session, viewer, job, f"accounts replaced ({len(rows)})", None, now)
@@ -205,7 +205,7 @@ def delete_job(session: Session, viewer: Viewer, job_id: str) -> None:
     Raises ConflictError while a run is in progress.
     """
     job = lock_job(session, viewer, job_id)
-    if job.status == JobStatus.RUNNING:
+    if _is_at_work(job):
         raise ConflictError("a run is in progress; stop it, then delete the job")
     record_audit(session, viewer.user_id, "job deleted", f"job {job.id}", before=_audited(job))
     record_orphaned_files(session, job.id)
@@ -231,6 +231,11 @@ def settle_job_status(job: Job, outcome: RunStatus, *, has_queued_run: bool) -> 
 def _require_writer(viewer: Viewer) -> None:
     if not viewer.may_write:
         raise NotAllowedError
+
+
+def _is_at_work(job: Job) -> bool:
+    """Whether one of its runs, or a test of its sign-in, is running."""
+    return job.status == JobStatus.RUNNING or job.test_run_id is not None
 
 
 def _require_version(job: Job, expected: int | None) -> None:

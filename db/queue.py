@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from db.instances import list_instances
 from db.models import Job, JobStatus, Portal, Priority, Run, RunStatus
-from db.retries import is_waiting_retry
+from db.retries import is_jobs_turn
 from db.turns import list_behind, list_turns
 
 LINE_READ = 200  # runs; what stands further back is told as "more than 200 before it"
@@ -77,7 +77,7 @@ def describe_waiting_jobs(session: Session, jobs: Sequence[Job], now: datetime) 
         return {}
     next_runs = session.scalars(
         select(Run)
-        .where(Run.session_id.in_(queued), Run.status == RunStatus.QUEUED, ~is_waiting_retry())
+        .where(Run.session_id.in_(queued), is_jobs_turn())
         .order_by(Run.session_id, Run.priority, Run.id)
         .ext(distinct_on(Run.session_id))
     ).all()

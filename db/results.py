@@ -16,6 +16,7 @@ from db.models import (
     AccountStatus,
     Job,
     Result,
+    ResultCause,
     ResultStatus,
     Run,
     RunStatus,
@@ -41,6 +42,7 @@ class ResultRecord:
     final_error: str | None = None
     retry_attempts: int = 0
     bills: Sequence[BillRecord] = field(default_factory=tuple)
+    cause: ResultCause | None = None
 
 
 def start_accounts(
@@ -69,10 +71,11 @@ def start_accounts(
 def record_result(session: Session, run_id: int, lease_token: UUID, record: ResultRecord, now: datetime) -> None:
     """Store an account's result with its bills, and count it as done.
 
+    A refused sign-in keeps the next runs from the account, a test's as well; only a person lets them try it again.
     Raises LeaseLostError, with nothing stored, when the run is no longer this worker's.
     """
     succeeded = record.status in SUCCEEDED_RESULTS
-    job_id = _require_lease(
+    job_id, trigger = _require_lease(
         session,
         run_id,
         lease_token,
@@ -91,6 +94,7 @@ def record_result(session: Session, run_id: int, lease_token: UUID, record: Resu
             username=record.username,
             row_number=record.row_number,
             status=record.status,
+            cause=record.cause,
             error=storable(record.error),
             final_error=storable(record.final_error),
             retry_attempts=record.retry_attempts,
@@ -102,7 +106,7 @@ def record_result(session: Session, run_id: int, lease_token: UUID, record: Resu
             created_at=now,
         )
     )
-    if succeeded:
+    if succeeded and trigger != RunTrigger.TEST:
         _update_account(session, record.account_id, last_success_at=now)
     elif record.status in (ResultStatus.WRONG_CREDENTIALS, ResultStatus.NEEDS_ATTENTION):
         _leave_alone(session, record.account_id, storable(record.error))
@@ -155,18 +159,18 @@ def get_result(session: Session, viewer: Viewer, result_id: str) -> Result:
     return result
 
 
-def _require_lease(session: Session, run_id: int, lease_token: UUID, **values: object) -> str:
-    """Update the run under its lease, which also locks it; returns the job's id."""
-    job_id = session.execute(
+def _require_lease(session: Session, run_id: int, lease_token: UUID, **values: object) -> tuple[str, str]:
+    """Update the run under its lease, which also locks it; returns the job's id and what asked for the run."""
+    row = session.execute(
         update(Run)
         .where(Run.id == run_id, Run.lease_token == lease_token, Run.status == RunStatus.RUNNING)
         .values(**values)
-        .returning(Run.session_id)
+        .returning(Run.session_id, Run.trigger)
         .execution_options(synchronize_session=False)
-    ).scalar_one_or_none()
-    if job_id is None:
+    ).one_or_none()
+    if row is None:
         raise LeaseLostError
-    return job_id
+    return row[0], row[1]
 
 
 def _leave_alone(session: Session, account_id: int, reason: str | None) -> None:

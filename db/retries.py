@@ -77,14 +77,19 @@ def is_waiting_retry() -> ColumnElement[bool]:
     )
 
 
+def is_jobs_turn() -> ColumnElement[bool]:
+    """Whether a run is queued and makes its job so: sign-in tests do not, nor automatic retries before they begin."""
+    return and_(Run.status == RunStatus.QUEUED, Run.trigger != RunTrigger.TEST, ~is_waiting_retry())
+
+
 def is_automatic(run: Run) -> bool:
     """Whether nobody asked for this retry."""
     return run.trigger == RunTrigger.RETRY and run.requested_by is None
 
 
 def has_queued_run(session: Session, job_id: str) -> bool:
-    """Whether a run of the job waits for its turn; an automatic retry does not count before it begins."""
-    query = select(Run.id).where(Run.session_id == job_id, Run.status == RunStatus.QUEUED, ~is_waiting_retry())
+    """Whether a run of the job waits for its turn."""
+    query = select(Run.id).where(Run.session_id == job_id, is_jobs_turn())
     return session.execute(select(query.exists())).scalar_one()
 
 

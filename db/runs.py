@@ -76,10 +76,10 @@ def request_stop(session: Session, viewer: Viewer, job_id: str, *, now: datetime
             run.status = RunStatus.STOPPED
             run.finished_at = now
             run.reason = "stopped on request while it was queued"
-            job.results_count += run.accounts_done
+            job.results_count += run.accounts_done if run.trigger != RunTrigger.TEST else 0
             record_log_line(session, run.id, LogLevel.WARNING, f"run {run.reason}", at=now)
     session.flush()
-    if had_its_turn and all(run.status == RunStatus.STOPPED for run in runs):
+    if had_its_turn and all(run.status == RunStatus.STOPPED or run.trigger == RunTrigger.TEST for run in runs):
         settle_job_status(job, RunStatus.STOPPED, has_queued_run=False)
     record_audit(session, viewer.user_id, "stop requested", f"job {job.id}", after={"runs": [r.id for r in runs]})
     send_wake(session, Wake.STOP)

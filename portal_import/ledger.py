@@ -7,7 +7,7 @@ for a moment is waited for: the supervisor ends the run when that takes longer t
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from db.accounts import list_unfinished_accounts
-from db.bills import BillRecord
+from db.bills import BillRecord, count_bills_of_accounts
 from db.claims import finish_run
 from db.encryption import SecretBox
 from db.engine import transaction
@@ -29,7 +29,8 @@ from db.models import Account, Job, LogLevel, Portal, ResultStatus, Run, RunStat
 from db.portals import free_portal_slot, open_breaker, reserve_request, try_portal_slot
 from db.results import ResultRecord, count_results, get_shared_error, has_result, record_result, start_accounts
 from db.run_log import LogLine, record_log_lines
-from portal_import.outcomes import AccountOutcome, BillFound, PortalProfile
+from db.sign_in_tests import record_bill_sample
+from portal_import.outcomes import AccountOutcome, BillFound, PortalProfile, TableSample
 
 RETRY_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0)  # the last one again and again
 PASSING_SQLSTATES = {
@@ -51,6 +52,7 @@ logger = logging.getLogger(__name__)
 class RunPlan:
     """What a run has to do, read once at its start. The accounts still hold encrypted secrets.
 
+    `bills_before` is how many bills earlier runs found, by the account's id.
     `retries_run_id` is the run whose accounts a retry tries again; None, too, when that is long gone.
     """
 
@@ -66,9 +68,11 @@ class RunPlan:
     breaker_open_until: datetime | None
     breaker_reason: str | None
     is_retry: bool
+    is_test: bool
     retries_run_id: int | None
     accounts_total: int
     accounts: Sequence[Account] = field(repr=False)
+    bills_before: Mapping[int, int] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,11 @@ class RunLedger:
             breaker_open_until=portal.breaker_open_until if portal else None,
             breaker_reason=portal.breaker_reason if portal else None,
             is_retry=run.trigger == RunTrigger.RETRY,
+            is_test=run.trigger == RunTrigger.TEST,
             retries_run_id=run.parent_run_id,
             accounts_total=total,
             accounts=accounts,
+            bills_before=count_bills_of_accounts(session, job),
         )
 
     def log(self, level: LogLevel, message: str, account_id: int | None = None) -> None:
@@ -144,6 +150,7 @@ class RunLedger:
             username=account.username,
             row_number=account.row_number,
             status=outcome.status,
+            cause=outcome.cause,
             started_at=started_at,
             error=outcome.error,
             final_error=outcome.final_error,
@@ -159,6 +166,14 @@ class RunLedger:
                 record_result(session, self._run_id, self._token, record, datetime.now(UTC))
 
         self._transact(record_once)
+
+    def record_sample(self, account: Account, sample: TableSample) -> None:
+        """Keep the table that a test of the sign-in saw."""
+        self._transact(
+            lambda session: record_bill_sample(
+                session, self._run_id, account.id, headers=sample.headers, rows=sample.rows, now=datetime.now(UTC)
+            )
+        )
 
     def finish(self, outcome: RunStatus, reason: str | None) -> None:
         """End the run. Raises LeaseLostError."""

@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
-from db.models import ResultStatus
+from db.models import ResultCause, ResultStatus
 
 _MB = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class AccountLogin:
-    """One account of a portal; both URLs are already filled in for it."""
+    """One account of a portal; both URLs are already filled in for it. Earlier runs found `bills_before` bills."""
 
     username: str
     password: str = field(repr=False)
     login_url: str
     billing_url: str
+    bills_before: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ class BillFound:
 class AccountOutcome:
     """How an account's import ended.
 
-    `error` is for people, `final_error` the technical error behind it; both None on success. `bills` may
-    hold bills even when the import failed: what was stored before it did. `retry_attempts` counts the
-    requests that were sent again.
+    `cause` tells apart what has the same status but asks for something else of people. `error` is for people,
+    `final_error` the technical error behind it; both None on success. `bills` may hold bills even when the import
+    failed: what was stored before it did. `retry_attempts` counts the requests that were sent again.
     """
 
     status: ResultStatus
@@ -100,3 +101,20 @@ class AccountOutcome:
     final_error: str | None = None
     retry_attempts: int = 0
     bills: tuple[BillFound, ...] = ()
+    cause: ResultCause | None = None
+
+
+@dataclass(frozen=True)
+class TableSample:
+    """The billing page's table as it stood: the texts of its header cells and of its first rows."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class SignInTest:
+    """What a test of the sign-in found. Its outcome holds no bills; `sample` is None where no table was seen."""
+
+    outcome: AccountOutcome
+    sample: TableSample | None = None

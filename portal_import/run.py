@@ -9,6 +9,7 @@ import logging
 import os
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -18,11 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.encryption import SecretBox, WrongSecretKeyError, open_secret_box
 from db.engine import create_database_engine
 from db.errors import LeaseLostError, PunctualError
-from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, Engine, LogLevel, ResultStatus, RunStatus
+from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, Engine, LogLevel, ResultCause, ResultStatus, RunStatus
 from db.result_words import count_accounts, describe_failures
 from portal_import.breaker import Breaker
 from portal_import.child import EXIT_LEASE_LOST, RunOrder
-from portal_import.engine.http_engine import import_account
+from portal_import.engine.http_engine import import_account, try_sign_in
+from portal_import.engine.repetition import Report
 from portal_import.engine.storage import DocumentStore
 from portal_import.ledger import PortalSlot, RunLedger, RunPlan, decrypt_password
 from portal_import.outcomes import AccountLogin, AccountOutcome, Limits
@@ -34,6 +36,12 @@ LOG_FLUSH_SECONDS = 1.0
 SLOT_POLL_SECONDS = 0.25
 NO_ACCOUNTS = "the job has no accounts; upload its accounts CSV"
 NO_ACCOUNT_LEFT = "the accounts that were to be tried again are no longer in the job"
+NO_TESTED_ACCOUNT = "the account whose sign-in was to be tested is no longer in the job"
+STILL_LEFT_ALONE = (
+    "the sign-in works, but runs still leave this account alone; to let them use it, press Try again next run on the"
+    " job's page"
+)
+TEST_SECONDS = 120  # somebody waits for it, and the job's runs as well
 
 T = TypeVar("T")
 
@@ -78,13 +86,17 @@ class ImportRun:
         """Do everything that is left of the run and end it. Raises LeaseLostError."""
         plan = await self._in_ledger(self._ledger.load_plan)
         if plan.accounts_total == 0:
-            await self._finish(RunStatus.FAILED, NO_ACCOUNT_LEFT if plan.is_retry else NO_ACCOUNTS)
+            without = NO_TESTED_ACCOUNT if plan.is_test else NO_ACCOUNT_LEFT if plan.is_retry else NO_ACCOUNTS
+            await self._finish(RunStatus.FAILED, without)
             return
         if plan.engine == Engine.BROWSER:
             await self._finish(RunStatus.FAILED, "the browser engine is not available in this version")
             return
         await self._import_accounts(plan)
         counts = await self._in_ledger(self._ledger.count_results)
+        if plan.is_test:
+            await self._finish(*await self._judge_test(counts))
+            return
         ours = await self._in_ledger(self._ledger.get_shared_error, ResultStatus.FAILED)
         await self._finish(*self._judge(counts, ours))
 
@@ -103,7 +115,7 @@ class ImportRun:
         for account in waiting:
             refusal = self._refuse(plan, account)
             if refusal is not None:
-                await self._record(account, refusal, None)
+                await self._record(plan, account, refusal, None)
                 continue
             slot = await self._take_slot(plan)
             try:
@@ -112,20 +124,22 @@ class ImportRun:
             finally:
                 if slot is not None and plan.portal_id is not None:
                     await self._in_ledger(self._ledger.free_slot, plan.portal_id, slot)
-            await self._record(account, outcome, started_at)
-            await self._watch_breaker(plan, outcome)
+            await self._record(plan, account, outcome, started_at)
+            if not plan.is_test:
+                await self._watch_breaker(plan, outcome)
 
     def _refuse(self, plan: RunPlan, account: Account) -> AccountOutcome | None:
         """The outcome of an account that must not be signed in to now."""
-        if account.status == AccountStatus.NEEDS_ATTENTION:
+        if account.status == AccountStatus.NEEDS_ATTENTION and not plan.is_test:
             why = account.status_reason or "an earlier run could not sign in"
             advice = "replace its row in the CSV, or press Try again next run on the job's page"
-            return _refused(ResultStatus.NEEDS_ATTENTION, f"left alone since an earlier run: {why}; to go on, {advice}")
+            words = f"left alone since an earlier run: {why}; to go on, {advice}"
+            return _refused(ResultStatus.NEEDS_ATTENTION, words, ResultCause.LEFT_ALONE)
         if plan.breaker_open_until is not None and plan.breaker_open_until > datetime.now(UTC):
             why = f"{plan.portal_host} is left alone until {plan.breaker_open_until:%d %b %H:%M} UTC"
-            return _refused(ResultStatus.NOT_TRIED, f"{why}: {plan.breaker_reason}")
+            return _refused(ResultStatus.NOT_TRIED, f"{why}: {plan.breaker_reason}", ResultCause.BREAKER)
         if self._breaker.reason is not None:
-            return _refused(ResultStatus.NOT_TRIED, f"not tried, because {self._breaker.reason}")
+            return _refused(ResultStatus.NOT_TRIED, f"not tried, because {self._breaker.reason}", ResultCause.BREAKER)
         return None
 
     async def _import(self, plan: RunPlan, account: Account) -> AccountOutcome:
@@ -138,15 +152,14 @@ class ImportRun:
                 password=decrypt_password(account, self._box),
                 login_url=fill_url(plan.login_url, account.username, account.extra),
                 billing_url=fill_url(plan.billing_url, account.username, account.extra),
+                bills_before=plan.bills_before.get(account.id, 0),
             )
         except WrongSecretKeyError as error:
             return _refused(ResultStatus.FAILED, f"the stored password cannot be read: {error}")
         except InvalidUrlError as error:
             return _refused(ResultStatus.FAILED, str(error))
         try:
-            return await import_account(
-                login, plan.profile, self._limits, self._store, report=report, before_request=self._spacer(plan)
-            )
+            return await self._visit(plan, account, login, report)
         except OSError as error:
             return _refused(ResultStatus.FAILED, f"a bill could not be stored: {error.strerror or error}")
         except (PunctualError, SQLAlchemyError):
@@ -157,11 +170,28 @@ class ImportRun:
             logger.error("account %s failed unexpectedly: %s\n%s", account.id, type(error).__name__, where)
             return _refused(ResultStatus.FAILED, f"the import failed unexpectedly ({type(error).__name__})")
 
-    async def _record(self, account: Account, outcome: AccountOutcome, started_at: datetime | None) -> None:
+    async def _visit(self, plan: RunPlan, account: Account, login: AccountLogin, report: Report) -> AccountOutcome:
+        before_request = self._spacer(plan)
+        if not plan.is_test:
+            return await import_account(
+                login, plan.profile, self._limits, self._store, report=report, before_request=before_request
+            )
+        limits = replace(self._limits, account_timeout_seconds=TEST_SECONDS)
+        test = await try_sign_in(login, plan.profile, limits, report=report, before_request=before_request)
+        if test.sample is not None:
+            await self._in_ledger(self._ledger.record_sample, account, test.sample)
+        if test.outcome.status in SUCCEEDED_RESULTS and account.status == AccountStatus.NEEDS_ATTENTION:
+            report(LogLevel.WARNING, STILL_LEFT_ALONE)
+        return test.outcome
+
+    async def _record(
+        self, plan: RunPlan, account: Account, outcome: AccountOutcome, started_at: datetime | None
+    ) -> None:
         await self._in_ledger(self._ledger.record_outcome, account, outcome, started_at)
         level = LogLevel.INFO if outcome.status in SUCCEEDED_RESULTS else LogLevel.WARNING
         words = outcome.status.value.replace("_", " ")
-        detail = f": {outcome.error}" if outcome.error else f", {len(outcome.bills)} bills"
+        found = ", the sign-in works" if plan.is_test else f", {len(outcome.bills)} bills"
+        detail = f": {outcome.error}" if outcome.error else found
         self._ledger.log(level, f"{account.username}: {words}{detail}", account.id)
 
     async def _watch_breaker(self, plan: RunPlan, outcome: AccountOutcome) -> None:
@@ -198,6 +228,13 @@ class ImportRun:
             return RunStatus.COMPLETED, None
         return (RunStatus.PARTIAL if set(counts) & set(SUCCEEDED_RESULTS) else RunStatus.FAILED), reason
 
+    async def _judge_test(self, counts: dict[ResultStatus, int]) -> tuple[RunStatus, str | None]:
+        """The test's outcome is that of its one account."""
+        [status] = counts
+        if status in SUCCEEDED_RESULTS:
+            return RunStatus.COMPLETED, None
+        return RunStatus.FAILED, await self._in_ledger(self._ledger.get_shared_error, status)
+
     async def _finish(self, outcome: RunStatus, reason: str | None) -> None:
         await self._in_ledger(self._ledger.finish, outcome, reason)
 
@@ -211,11 +248,14 @@ class ImportRun:
         done = plan.accounts_total - left
         resumed = f", {done} were done before" if done else ""
         retried = f" that run {plan.retries_run_id} left undone" if plan.retries_run_id is not None else ""
+        if plan.is_test:
+            self._ledger.log(LogLevel.INFO, f"started: a test of the sign-in at {plan.portal_host}; it stores no bill")
+            return
         self._ledger.log(LogLevel.INFO, f"started: {count_accounts(left)}{retried} at {plan.portal_host}{resumed}")
 
     async def _in_ledger(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._ledger.thread, function, *args)
 
 
-def _refused(status: ResultStatus, error: str) -> AccountOutcome:
-    return AccountOutcome(status=status, error=error, final_error=None, retry_attempts=0, bills=())
+def _refused(status: ResultStatus, error: str, cause: ResultCause | None = None) -> AccountOutcome:
+    return AccountOutcome(status, cause=cause, error=error)

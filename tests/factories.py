@@ -101,7 +101,7 @@ def make_run(
     at: datetime = NOW,
     **columns: Any,
 ) -> Run:
-    """A run in that status; for a live one the job's status follows."""
+    """A run in that status; for a live one the job's status follows, a test's apart. Tests name no true account."""
     run = Run(
         session_id=job.id,
         trigger=trigger,
@@ -116,6 +116,8 @@ def make_run(
         run.scheduled_for = at
     if trigger == RunTrigger.RETRY:
         run.account_ids = []
+    if trigger == RunTrigger.TEST:
+        run.account_ids = [0]
     if status == RunStatus.RUNNING:
         run.worker, run.lease_token, run.lease_until, run.started_at = "w", uuid4(), at + timedelta(seconds=30), at
     elif status != RunStatus.QUEUED:
@@ -123,7 +125,10 @@ def make_run(
     for column, value in columns.items():
         setattr(run, column, value)
     session.add(run)
-    if status in (RunStatus.QUEUED, RunStatus.RUNNING) and job.status != JobStatus.RUNNING:
+    session.flush()
+    if trigger == RunTrigger.TEST:
+        job.test_run_id = run.id if status == RunStatus.RUNNING else job.test_run_id
+    elif status in (RunStatus.QUEUED, RunStatus.RUNNING) and job.status != JobStatus.RUNNING:
         job.status = JobStatus(status.value)
     session.flush()
     return run

@@ -25,6 +25,7 @@ from db.models.portals import Portal
 from db.models.runs import Result, Run, RunAttempt, RunLogLine
 from db.models.schedules import Calendar, CalendarDay, Outage, SchedulePeriod
 from db.models.services import Notification, SchedulerInstance
+from db.models.sign_ins import SignInSample
 from db.models.vocabulary import (
     ATTEMPT_OUTCOMES,
     FINAL_RUN_STATUSES,
@@ -46,6 +47,7 @@ from db.models.vocabulary import (
     OnHoliday,
     Overlap,
     Priority,
+    ResultCause,
     ResultStatus,
     Role,
     RunStatus,
@@ -95,6 +97,7 @@ __all__ = [
     "Portal",
     "Priority",
     "Result",
+    "ResultCause",
     "ResultStatus",
     "RetentionMark",
     "Role",
@@ -110,6 +113,7 @@ __all__ = [
     "SecretKeyMark",
     "SessionKind",
     "SignInAttempt",
+    "SignInSample",
     "TextId",
     "User",
     "UserSession",

@@ -70,6 +70,7 @@ class Job(Base):
     last_outcome: Mapped[str | None] = mapped_column(comment="How the last run ended")
     last_run_id: Mapped[int | None] = mapped_column(BigInteger, comment="The newest run that started")
     last_run_at: Mapped[Instant | None] = mapped_column(comment="When the newest run started")
+    test_run_id: Mapped[int | None] = mapped_column(BigInteger, comment="The sign-in test that is running")
     is_scheduled: Mapped[bool] = mapped_column(server_default=text("false"), default=False)
     schedule_type: Mapped[str | None]
     schedule_config: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

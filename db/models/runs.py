@@ -14,6 +14,7 @@ from db.models.vocabulary import (
     Cause,
     LogLevel,
     Priority,
+    ResultCause,
     ResultStatus,
     RunStatus,
     RunTrigger,
@@ -37,6 +38,10 @@ class Run(Base):
         CheckConstraint("status <> 'queued' OR worker IS NULL", name="queued_has_no_worker"),
         CheckConstraint("attempt >= 1", name="attempt_counts_from_one"),
         CheckConstraint("trigger <> 'retry' OR account_ids IS NOT NULL", name="retry_names_its_accounts"),
+        CheckConstraint(
+            "trigger <> 'test' OR (account_ids IS NOT NULL AND cardinality(account_ids) = 1)",
+            name="test_names_its_account",
+        ),
         CheckConstraint(
             f"status NOT IN ({sql_list(LIVE_RUN_STATUSES)}) OR owner_id IS NOT NULL", name="live_has_owner"
         ),
@@ -155,6 +160,7 @@ class Result(Base):
     __tablename__ = "import_results"
     __table_args__ = (
         one_of("status", ResultStatus),
+        one_of("cause", ResultCause),
         UniqueConstraint("run_id", "account_id"),
         Index("ix_import_results_run_id_row_number", "run_id", "row_number", "id"),
         Index("ix_import_results_session_id", "session_id"),
@@ -169,6 +175,7 @@ class Result(Base):
     username: Mapped[str] = mapped_column(comment="Kept here so that history outlives the account")
     row_number: Mapped[int | None]
     status: Mapped[str]
+    cause: Mapped[str | None] = mapped_column(comment="Why, where the status alone does not say what to do about it")
     error: Mapped[str | None] = mapped_column(comment="What went wrong, in words for a person")
     retry_attempts: Mapped[Count] = mapped_column(comment="Requests sent again after a passing portal error")
     final_error: Mapped[str | None] = mapped_column(comment="The last technical error behind it")

@@ -144,6 +144,30 @@ class ResultStatus(StrEnum):
     FAILED = "failed"
 
 
+class ResultCause(StrEnum):
+    """Why an account ended as it did, where its status alone does not say what to do about it."""
+
+    ONE_TIME_CODE = "one_time_code"
+    CAPTCHA = "captcha"
+    LOCKED = "locked"
+    NEW_TERMS = "new_terms"
+    EXPIRED_PASSWORD = "expired_password"  # noqa: S105
+    LEFT_ALONE = "left_alone"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    SERVER_ERROR = "server_error"
+    BUSY = "busy"
+    INSECURE = "insecure"
+    NO_FORM = "no_form"
+    UNSAFE_FORM = "unsafe_form"
+    SELECTOR = "selector"
+    PAGE_GONE = "page_gone"
+    NOT_LET_IN = "not_let_in"
+    NO_BILLS_FOUND = "no_bills_found"
+    BILLS_GONE = "bills_gone"
+    BREAKER = "breaker"
+
+
 class LogLevel(StrEnum):
     """Severity of a line in a run's log."""
 

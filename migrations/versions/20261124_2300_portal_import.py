@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 revision = "20261124_2300"
 down_revision = "20261124_2010"
@@ -41,7 +41,52 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_secret_key_mark")),
         comment="Tells which key encrypts passwords since keys were last rotated; no row before the first time",
     )
+    test_sign_ins()
 
 
 def downgrade() -> None:
     raise NotImplementedError("migrations only go forward; restore a backup instead")
+
+
+def test_sign_ins() -> None:
+    """Tests of the sign-in, what they saw, and why an account ended as it did."""
+    op.add_column(
+        "import_sessions",
+        sa.Column("test_run_id", sa.BigInteger(), nullable=True, comment="The sign-in test that is running"),
+    )
+    op.create_check_constraint(
+        op.f("ck_import_runs_test_names_its_account"),
+        "import_runs",
+        "trigger <> 'test' OR (account_ids IS NOT NULL AND cardinality(account_ids) = 1)",
+    )
+    comment = "Why, where the status alone does not say what to do about it"
+    op.add_column("import_results", sa.Column("cause", sa.Text(), nullable=True, comment=comment))
+    causes = (
+        "'one_time_code', 'captcha', 'locked', 'new_terms', 'expired_password', 'left_alone', 'unreachable', 'timeout',"
+        " 'server_error', 'busy', 'insecure', 'no_form', 'unsafe_form', 'selector', 'page_gone', 'not_let_in',"
+        " 'no_bills_found', 'bills_gone', 'breaker'"
+    )
+    op.create_check_constraint(op.f("ck_import_results_cause_known"), "import_results", f"cause IN ({causes})")
+    op.create_table(
+        "sign_in_samples",
+        sa.Column("run_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("portal_id", sa.BigInteger(), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=True, comment="Whose bills they are; it may be gone"),
+        sa.Column("taken_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "headers",
+            ARRAY(sa.Text()),
+            nullable=False,
+            comment="The texts of the table's header cells, in their order",
+        ),
+        sa.Column("rows", JSONB(), nullable=False, comment="The texts of its first rows, as they stood"),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["import_runs.id"], name=op.f("fk_sign_in_samples_run_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["portal_id"], ["portals.id"], name=op.f("fk_sign_in_samples_portal_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_sign_in_samples")),
+        comment="The bill table that a sign-in test saw, for correcting how the portal's bills are read",
+    )
+    op.create_index("ix_sign_in_samples_portal_id_run_id", "sign_in_samples", ["portal_id", sa.text("run_id DESC")])

@@ -1,56 +1,22 @@
 """The visit of one account, whichever engine makes it: open the billing page, store its documents, say how it ended."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from db.models import LogLevel, ResultStatus
-from portal_import.engine.addresses import hide_queries, show
+from portal_import.engine.addresses import show
 from portal_import.engine.billing_page import BillingPage, BillOnPage, read_billing_page
-from portal_import.engine.client import PortalClient
 from portal_import.engine.document_links import DocumentLink
 from portal_import.engine.downloads import NotADocumentError, download_document
 from portal_import.engine.errors import VisitError
+from portal_import.engine.missing_bills import require_no_bills
 from portal_import.engine.page import Page
 from portal_import.engine.repetition import Report
-from portal_import.engine.secrecy import Redactor
-from portal_import.engine.sign_in_answers import find_obstacle, quote_error_text
 from portal_import.engine.storage import DocumentStore
+from portal_import.engine.visits import Visitor, VisitRules, conduct_visit
 from portal_import.outcomes import AccountLogin, AccountOutcome, BillFound, Document, Limits, PortalProfile
 
 _MAX_NAMED_FAILURES = 3
-
-
-@dataclass(frozen=True)
-class VisitRules:
-    """What holds for one account's visit, whoever makes it. `before_request` is awaited before each HTTP request."""
-
-    login: AccountLogin
-    profile: PortalProfile
-    limits: Limits
-    report: Report
-    redact: Redactor
-    before_request: Callable[[], Awaitable[None]]
-    sleep: Callable[[float], Awaitable[None]]
-
-
-class Visitor(AbstractAsyncContextManager[object], Protocol):
-    """An engine's way through the portal, signed in as one account, with cookies of its own."""
-
-    @property
-    def retry_attempts(self) -> int:
-        """How many requests were sent again."""
-        ...
-
-    async def open_billing_page(self) -> Page:
-        """Sign in once and open the billing page. Raises VisitError when the portal doesn't let the account in."""
-        ...
-
-    async def prepare_client(self) -> PortalClient:
-        """What downloads documents in this account's name, at its present state."""
-        ...
 
 
 async def visit_account(
@@ -65,43 +31,31 @@ async def visit_account(
     enter: Callable[[VisitRules], Visitor],
 ) -> AccountOutcome:
     """Import the account with the visitor that `enter` makes. As `http_engine.import_account` otherwise."""
-    redact = Redactor(login.password)
+    bills: list[BillFound] = []
 
-    def report_safely(level: LogLevel, line: str) -> None:
-        report(level, redact(hide_queries(line)))
+    async def make(visitor: Visitor, rules: VisitRules) -> None:
+        await _Visit(visitor, rules, storage, bills).make()
 
-    deadline = asyncio.timeout(limits.account_timeout_seconds)
-
-    async def wait_for_turn() -> None:
-        loop, when = asyncio.get_running_loop(), deadline.when()
-        started = loop.time()
-        await before_request()
-        if when is not None and not deadline.expired():
-            deadline.reschedule(when + loop.time() - started)
-
-    rules = VisitRules(login, profile, limits, report_safely, redact, wait_for_turn, sleep)
-    visitor = enter(rules)
-    visit = _Visit(visitor, rules, storage)
-    ending: VisitError | None = None
-    try:
-        async with visitor, deadline:
-            await visit.make()
-    except VisitError as error:
-        ending = error
-    except TimeoutError:
-        if not deadline.expired():
-            raise
-        ending = VisitError(f"the account was not finished within {limits.account_timeout_seconds:g} seconds")
-    return _make_outcome(visit, ending, visitor.retry_attempts, redact)
+    end = await conduct_visit(
+        login, profile, limits, report=report, before_request=before_request, sleep=sleep, enter=enter, make=make
+    )
+    collected = _give_keys(bills)
+    if end.failure is not None:
+        return replace(end.failure, bills=collected)
+    status = ResultStatus.SUCCESS if collected else ResultStatus.NO_BILLS
+    return AccountOutcome(status, retry_attempts=end.retries, bills=collected)
 
 
-def _make_outcome(visit: "_Visit", ending: VisitError | None, retries: int, redact: Redactor) -> AccountOutcome:
-    bills = visit.collected()
-    if ending is None:
-        status = ResultStatus.SUCCESS if bills else ResultStatus.NO_BILLS
-        return AccountOutcome(status, retry_attempts=retries, bills=bills)
-    error, detail = redact(str(ending)), redact(hide_queries(ending.detail or str(ending)))
-    return AccountOutcome(ending.status, error, detail, retries, bills)
+def _give_keys(bills: list[BillFound]) -> tuple[BillFound, ...]:
+    """The bills, each with a key of its own."""
+    unique: dict[str, BillFound] = {}
+    for bill in bills:
+        key, count = bill.bill_key, 1
+        while key in unique:
+            count += 1
+            key = f"{bill.bill_key} ({count})"
+        unique[key] = replace(bill, bill_key=key)
+    return tuple(unique.values())
 
 
 @dataclass
@@ -111,7 +65,7 @@ class _Visit:
     visitor: Visitor
     rules: VisitRules
     storage: DocumentStore
-    bills: list[BillFound] = field(default_factory=list)
+    bills: list[BillFound]
     failures: list[VisitError] = field(default_factory=list)
 
     async def make(self) -> None:
@@ -119,7 +73,7 @@ class _Visit:
         page = await self.visitor.open_billing_page()
         found = read_billing_page(page, self.rules.profile, max_documents=self.rules.limits.max_documents)
         if not found.bills and not found.links_count:
-            self._check_without_bills(page, found)
+            require_no_bills(page, found, self.rules.redact, bills_before=self.rules.login.bills_before)
             self.rules.report(LogLevel.INFO, "the account has no bills")
             return
         bills, documents = _count(len(found.bills), "bill"), _count(found.links_count, "document")
@@ -130,33 +84,6 @@ class _Visit:
             self.rules.report(LogLevel.WARNING, "the list of bills goes on on further pages, which are not read")
         await self._collect(found, page)
         self._check_complete(found)
-
-    def collected(self) -> tuple[BillFound, ...]:
-        """The bills so far, each with a key of its own."""
-        unique: dict[str, BillFound] = {}
-        for bill in self.bills:
-            key, count = bill.bill_key, 1
-            while key in unique:
-                count += 1
-                key = f"{bill.bill_key} ({count})"
-            unique[key] = replace(bill, bill_key=key)
-        return tuple(unique.values())
-
-    def _check_without_bills(self, page: Page, found: BillingPage) -> None:
-        """Return if the account simply has no bills, else raise VisitError."""
-        if found.says_none:
-            return
-        obstacle = find_obstacle(page)
-        if obstacle:
-            raise VisitError(obstacle, ResultStatus.NEEDS_ATTENTION)
-        if found.has_table:
-            return
-        raise VisitError(
-            "signed in, but no bill documents or billing table were recognised on the billing page"
-            + quote_error_text(page, self.rules.redact),
-            ResultStatus.PORTAL_CHANGED,
-            detail=f"{show(page.url)}: {page.content_type or 'no content type'}, {len(page.text):,} characters",
-        )
 
     async def _collect(self, found: BillingPage, page: Page) -> None:
         for bill in found.bills:

@@ -35,14 +35,16 @@ class BillOnPage:
 class BillingPage:
     """`bills` are the table's rows, `loose` the documents linked outside of any row.
 
-    `omitted` counts the documents beyond the limit. `has_more_pages` tells of further pages, which are
-    not read. `remarks` are lines for people, by what they are about.
+    `columns` is the header under which each known field of a bill stands. `omitted` counts the documents beyond
+    the limit. `has_more_pages` tells of further pages, which are not read. `remarks` are lines for people, by what
+    they are about.
     """
 
     bills: tuple[BillOnPage, ...] = ()
     loose: tuple[DocumentLink, ...] = ()
     omitted: int = 0
     has_table: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
     says_none: bool = False
     has_more_pages: bool = False
     remarks: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -89,6 +91,7 @@ def read_billing_page(page: Page, profile: PortalProfile, *, max_documents: int)
         loose=collector.take([link for anchor, link in loose if anchor not in inside_rows]),
         omitted=collector.omitted,
         has_table=bool(tables),
+        columns={name: tables[0].headers[at] for name, at in tables[0].columns.items()} if tables else {},
         says_none=bool(_NO_BILLS.search(page.seen_text)),
         has_more_pages=_has_more_pages(page),
         remarks=describe_unread(tables, profile),

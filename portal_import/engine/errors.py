@@ -7,27 +7,40 @@ from http import HTTPStatus
 
 import aiohttp
 
-from db.models import ResultStatus
+from db.models import ResultCause, ResultStatus
 from portal_import.engine.addresses import hide_queries
 from portal_import.engine.networks import explain_refusal_of_addresses
 
 
 class VisitError(Exception):
-    """The visit can't go on. `status` is what that means for the account, `detail` the technical error."""
+    """The visit can't go on. `status` and `cause` are what that means for the account, `detail` the technical error."""
 
     def __init__(
-        self, message: str, status: ResultStatus = ResultStatus.PORTAL_ERROR, *, detail: str | None = None
+        self,
+        message: str,
+        status: ResultStatus = ResultStatus.PORTAL_ERROR,
+        *,
+        detail: str | None = None,
+        cause: ResultCause | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.detail = detail
+        self.cause = cause
 
 
 class PassingError(VisitError):
     """May pass by itself, so a GET is worth repeating, after `wait_seconds` where the portal says so."""
 
-    def __init__(self, message: str, *, detail: str | None = None, wait_seconds: float | None = None) -> None:
-        super().__init__(message, detail=detail)
+    def __init__(
+        self,
+        message: str,
+        *,
+        detail: str | None = None,
+        wait_seconds: float | None = None,
+        cause: ResultCause | None = None,
+    ) -> None:
+        super().__init__(message, detail=detail, cause=cause)
         self.wait_seconds = wait_seconds
 
 
@@ -43,27 +56,35 @@ def explain_request_error(error: aiohttp.ClientError | OSError, timeout_seconds:
     """The VisitError that stands for an exception of aiohttp; a PassingError where it may pass."""
     detail = hide_queries(f"{type(error).__name__}: {error}".rstrip(": "))
     if isinstance(error, TimeoutError):
-        return PassingError(f"the portal did not answer within {timeout_seconds:g} seconds", detail=detail)
+        return PassingError(
+            f"the portal did not answer within {timeout_seconds:g} seconds", detail=detail, cause=ResultCause.TIMEOUT
+        )
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return VisitError("the portal's certificate is not valid, so nothing was sent to it", detail=detail)
+        words = "the portal's certificate is not valid, so nothing was sent to it"
+        return VisitError(words, detail=detail, cause=ResultCause.INSECURE)
     if isinstance(error, aiohttp.ClientSSLError):
-        return VisitError("no secure connection to the portal could be made", detail=detail)
+        words = "no secure connection to the portal could be made"
+        return VisitError(words, detail=detail, cause=ResultCause.INSECURE)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return PassingError("the portal could not be reached: its host name was not found", detail=detail)
+        return _unreachable("the portal could not be reached: its host name was not found", detail)
     if isinstance(error, aiohttp.ClientConnectorError):
         refusal = explain_refusal_of_addresses(error.os_error)
         if refusal is not None:
             return VisitError(f"nothing was sent to {error.host}: {refusal}", detail=detail)
-        return PassingError(f"the portal could not be reached: {_describe_os_error(error)}", detail=detail)
+        return _unreachable(f"the portal could not be reached: {_describe_os_error(error)}", detail)
     if isinstance(error, aiohttp.ClientPayloadError):
-        return PassingError("the portal's answer broke off before its end", detail=detail)
+        return _unreachable("the portal's answer broke off before its end", detail)
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return PassingError("the portal closed the connection without an answer", detail=detail)
+        return _unreachable("the portal closed the connection without an answer", detail)
     if isinstance(error, OSError):
-        return PassingError(f"the connection to the portal failed: {_describe_os_error(error)}", detail=detail)
+        return _unreachable(f"the connection to the portal failed: {_describe_os_error(error)}", detail)
     if isinstance(error, aiohttp.InvalidURL):
         return VisitError("an address that the portal gave is not valid", detail=detail)
     return VisitError("the portal's answer is not valid HTTP", detail=detail)
+
+
+def _unreachable(words: str, detail: str) -> PassingError:
+    return PassingError(words, detail=detail, cause=ResultCause.UNREACHABLE)
 
 
 def _describe_os_error(error: OSError) -> str:

@@ -5,13 +5,15 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from portal_import.engine.account_visit import VisitRules, visit_account
+from portal_import.engine.account_visit import visit_account
 from portal_import.engine.client import PortalClient
 from portal_import.engine.page import Page
 from portal_import.engine.repetition import Report
+from portal_import.engine.sign_in_test import visit_for_test
 from portal_import.engine.signin import open_billing_page
 from portal_import.engine.storage import DocumentStore
-from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile
+from portal_import.engine.visits import VisitRules
+from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile, SignInTest
 
 
 async def import_account(
@@ -32,6 +34,21 @@ async def import_account(
     """
     return await visit_account(
         login, profile, limits, storage, report=report, before_request=before_request, sleep=sleep, enter=_HttpVisitor
+    )
+
+
+async def try_sign_in(
+    login: AccountLogin,
+    profile: PortalProfile,
+    limits: Limits,
+    *,
+    report: Report,
+    before_request: Callable[[], Awaitable[None]],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> SignInTest:
+    """Sign in once, open the billing page and report what was seen on the way; store nothing. Else as an import."""
+    return await visit_for_test(
+        login, profile, limits, report=report, before_request=before_request, sleep=sleep, enter=_HttpVisitor
     )
 
 
@@ -60,7 +77,12 @@ class _HttpVisitor:
     async def open_billing_page(self) -> Page:
         rules = self._rules
         return await open_billing_page(
-            self._client, rules.login, rules.profile, report=rules.report, redact=rules.redact
+            self._client,
+            rules.login,
+            rules.profile,
+            report=rules.report,
+            redact=rules.redact,
+            observe=rules.observe,
         )
 
     async def prepare_client(self) -> PortalClient:

@@ -5,8 +5,9 @@ Success is never decided here, only why there is none: words on pages explain, t
 
 import re
 from collections.abc import Iterator
+from typing import NoReturn
 
-from db.models import ResultStatus
+from db.models import ResultCause, ResultStatus
 from portal_import.engine.errors import VisitError, describe_status
 from portal_import.engine.forms import asks_for_captcha, has_password_change_form, has_sign_in_form
 from portal_import.engine.page import Element, Page, is_hidden, text_of
@@ -37,12 +38,19 @@ _CODE_FIELD = re.compile(r"otp|mfa|2fa|two.?factor|one.?time|(verif|secur|auth)\
 
 
 _ATTENTION = (
-    (LOCKED, "the portal says that the account is locked"),
-    (EXPIRED_PASSWORD, "the portal wants the password to be changed"),
-    (MULTI_FACTOR, "the portal asks for a one-time code (multi-factor sign-in)"),
-    (CAPTCHA, "the portal asks to solve a CAPTCHA"),
-    (NEW_TERMS, "the portal wants new terms to be accepted"),
+    (LOCKED, ResultCause.LOCKED),
+    (EXPIRED_PASSWORD, ResultCause.EXPIRED_PASSWORD),
+    (MULTI_FACTOR, ResultCause.ONE_TIME_CODE),
+    (CAPTCHA, ResultCause.CAPTCHA),
+    (NEW_TERMS, ResultCause.NEW_TERMS),
 )
+_OBSTACLE_WORDS = {
+    ResultCause.LOCKED: "the portal says that the account is locked",
+    ResultCause.EXPIRED_PASSWORD: "the portal wants the password to be changed",
+    ResultCause.ONE_TIME_CODE: "the portal asks for a one-time code (multi-factor sign-in)",
+    ResultCause.CAPTCHA: "the portal asks to solve a CAPTCHA",
+    ResultCause.NEW_TERMS: "the portal wants new terms to be accepted",
+}
 
 
 def find_error_text(page: Page) -> str | None:
@@ -59,7 +67,15 @@ def quote_error_text(page: Page, redact: Redactor) -> str:
     return f": “{text}”" if text else ""
 
 
-def find_obstacle(page: Page) -> str | None:
+def require_no_obstacle(page: Page, quoted: str = "", *, detail: str | None = None) -> None:
+    """Raise VisitError if a person has to do something before this account can be let in; `quoted` ends its message."""
+    obstacle = find_obstacle(page)
+    if obstacle is not None:
+        words = f"{_OBSTACLE_WORDS[obstacle]}{quoted}"
+        raise VisitError(words, ResultStatus.NEEDS_ATTENTION, detail=detail, cause=obstacle)
+
+
+def find_obstacle(page: Page) -> ResultCause | None:
     """What a person has to do before this account can be let in, or None.
 
     A page that shows a sign-in form is read by its alerts only: its other words are about signing in
@@ -71,21 +87,21 @@ def find_obstacle(page: Page) -> str | None:
         if type_of(control) in ("text", "tel", "number", "password") and not is_hidden(control):
             names = " ".join(control.get(key) or "" for key in ("name", "id"))
             if "one-time-code" in (control.get("autocomplete") or "") or _CODE_FIELD.search(names):
-                return "the portal asks for a one-time code (multi-factor sign-in)"
+                return ResultCause.ONE_TIME_CODE
     text = " ".join(_alert_texts(page))
     shows_sign_in = has_sign_in_form(page)
     if not shows_sign_in:
         text += " " + page.seen_text[:_MAX_PAGE_WORDS]
-    for pattern, words in _ATTENTION:
+    for pattern, obstacle in _ATTENTION:
         if pattern.search(text):
-            return words
+            return obstacle
     if not shows_sign_in and has_password_change_form(page):
-        return "the portal wants the password to be changed"
-    return "the portal asks to solve a CAPTCHA" if asks_for_captcha(page.root) else None
+        return ResultCause.EXPIRED_PASSWORD
+    return ResultCause.CAPTCHA if asks_for_captcha(page.root) else None
 
 
-def explain_refusal(answer: Page | None, billing: Page, redact: Redactor) -> VisitError:
-    """Why an account that has sent its sign-in form is not let in to the billing page.
+def explain_refusal(answer: Page | None, billing: Page, redact: Redactor) -> NoReturn:
+    """Raise the VisitError that says why an account that has sent its sign-in form is not let in to the billing page.
 
     `answer` is what the form brought, None when that page could not be read.
     """
@@ -97,27 +113,26 @@ def explain_refusal(answer: Page | None, billing: Page, redact: Redactor) -> Vis
         said += " " + answer.seen_text[:_MAX_PAGE_WORDS]
     locked = LOCKED.search(said) is not None
     if REFUSED.search(said) and not locked:
-        return VisitError(f"the portal refused the username or the password{quoted}", ResultStatus.WRONG_CREDENTIALS)
+        raise VisitError(f"the portal refused the username or the password{quoted}", ResultStatus.WRONG_CREDENTIALS)
     for page in pages:
-        obstacle = find_obstacle(page)
-        if obstacle:
-            return VisitError(f"{obstacle}{quote_error_text(page, redact)}", ResultStatus.NEEDS_ATTENTION)
+        require_no_obstacle(page, quote_error_text(page, redact))
     if STALE_FORM.search(said):
-        return VisitError(f"the portal did not accept its own sign-in form{quoted}")
+        raise VisitError(f"the portal did not accept its own sign-in form{quoted}")
     if UNAVAILABLE.search(said):
-        return VisitError(f"the portal could not sign the account in{quoted}")
+        raise VisitError(f"the portal could not sign the account in{quoted}")
     if answer is not None and has_sign_in_form(answer):
-        return VisitError(
+        raise VisitError(
             f"the portal showed its sign-in form again, so the username or the password is wrong{quoted}",
             ResultStatus.WRONG_CREDENTIALS,
         )
     if answer is not None and answer.status == 401:
-        return VisitError(f"the portal refused the username or the password{quoted}", ResultStatus.WRONG_CREDENTIALS)
+        raise VisitError(f"the portal refused the username or the password{quoted}", ResultStatus.WRONG_CREDENTIALS)
     if answer is not None and not answer.is_ok:
-        return VisitError(f"the portal answered {describe_status(answer.status)} to the sign-in{quoted}")
-    return VisitError(
+        raise VisitError(f"the portal answered {describe_status(answer.status)} to the sign-in{quoted}")
+    raise VisitError(
         f"the sign-in seemed to work, but the billing page asks to sign in again{quoted}",
         ResultStatus.PORTAL_CHANGED,
+        cause=ResultCause.NOT_LET_IN,
     )
 
 

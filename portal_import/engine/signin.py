@@ -3,6 +3,7 @@
 What the sign-in form answers only explains: whether the account is in is decided at the billing page.
 """
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from db.models import LogLevel, ResultStatus
@@ -13,21 +14,34 @@ from portal_import.engine.forms import asks_for_captcha, fill_sign_in_form, find
 from portal_import.engine.page import Page
 from portal_import.engine.repetition import PASSING_STATUSES, Report
 from portal_import.engine.secrecy import Redactor
-from portal_import.engine.sign_in_answers import explain_refusal, find_obstacle, quote_error_text
+from portal_import.engine.sign_in_answers import explain_refusal, quote_error_text, require_no_obstacle
 from portal_import.outcomes import AccountLogin, PortalProfile
 
 
 async def open_billing_page(
-    client: PortalClient, login: AccountLogin, profile: PortalProfile, *, report: Report, redact: Redactor
+    client: PortalClient,
+    login: AccountLogin,
+    profile: PortalProfile,
+    *,
+    report: Report,
+    redact: Redactor,
+    observe: Callable[[str, Page], None],
 ) -> Page:
-    """The billing page of the signed-in account. Raises VisitError when the portal doesn't let it in."""
+    """The billing page of the signed-in account. Raises VisitError when the portal doesn't let it in.
+
+    `observe` is shown each page on the way, under the name that people know it by.
+    """
     report(LogLevel.INFO, f"opening the sign-in page {show(login.login_url)}")
     login_page = await client.get_page(login.login_url)
+    observe("sign-in page", login_page)
     if not is_same_page(login_page.url, login.login_url):
         report(LogLevel.INFO, f"the sign-in page is at {show(login_page.url)}")
     answer = await _sign_in(client, login, login_page, profile, report=report)
     report(LogLevel.INFO, f"opening the billing page {show(login.billing_url)}")
+    if answer is not None:
+        observe("answer to the sign-in", answer)
     billing = await client.get_page(login.billing_url, referer=answer.url if answer else login_page.url)
+    observe("billing page", billing)
     _check_signed_in(login, login_page, answer, billing, redact)
     report(LogLevel.INFO, "signed in")
     return billing
@@ -77,9 +91,8 @@ def _check_login_page(page: Page, login: AccountLogin) -> None:
         )
     if page.is_ok or (page.status in (401, 403) and has_sign_in_form(page)):
         return
-    obstacle = find_obstacle(page) if page.status < 500 else None
-    if obstacle:
-        raise VisitError(obstacle, ResultStatus.NEEDS_ATTENTION, detail=describe_status(page.status))
+    if page.status < 500:
+        require_no_obstacle(page, detail=describe_status(page.status))
     raise _failed_page("the sign-in page", page)
 
 
@@ -91,11 +104,9 @@ def _check_signed_in(
     sent_back = is_same_page(billing.url, login_page.url) and not is_same_page(login.billing_url, login_page.url)
     is_refused = billing.status == 401 or (billing.status == 403 and answer is not None and has_sign_in_form(answer))
     if sent_back or is_refused or has_sign_in_form(billing):
-        raise explain_refusal(answer, billing, redact)
+        explain_refusal(answer, billing, redact)
     if not billing.is_ok:
-        obstacle = find_obstacle(billing)
-        if obstacle:
-            raise VisitError(obstacle, ResultStatus.NEEDS_ATTENTION, detail=describe_status(billing.status))
+        require_no_obstacle(billing, detail=describe_status(billing.status))
         error = _failed_page("the billing page", billing)
         raise VisitError(f"{error}{quote_error_text(billing, redact)}", error.status, detail=error.detail)
 

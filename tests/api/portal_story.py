@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.tokens import TokenClaims, sign_token
+from db.accounts import list_accounts
 from db.engine import transaction
 from db.models import Bill, Calendar, LogLevel, Portal, Result, ResultStatus, Role, RunStatus, SessionKind, User
 from db.run_log import record_log_line
@@ -58,6 +59,7 @@ class Story:
     bare_bill_id: int
     calendar_id: int
     portal_id: int
+    account_id: int = 999_999
 
 
 def add_person(engine: Engine, api: FastAPI, username: str, role: Role) -> Person:
@@ -106,7 +108,8 @@ def tell_story(engine: Engine, viewer: Viewer, home: Path) -> Story:
         calendar = Calendar(user_id=viewer.user_id, name="Closed", country="GB")
         session.add(calendar)
         session.flush()
-        return Story(job.id, run.id, result.id, empty.id, bill.id, bare.id, calendar.id, find_portal(session).id)
+        portal_id, account_id = find_portal(session).id, list_accounts(session, job)[0].id
+        return Story(job.id, run.id, result.id, empty.id, bill.id, bare.id, calendar.id, portal_id, account_id)
 
 
 def find_portal(session: Session) -> Portal:

@@ -133,7 +133,8 @@ def test_retry_of_a_run_that_never_began_is_refused(engine: Engine, olive: Perso
 def test_sign_in_test_is_not_retried(engine: Engine, olive: Person) -> None:
     run_id = add_run(engine, olive, PORTAL_ERROR)
     with transaction(engine) as session:
-        session.get_one(Run, run_id).trigger = RunTrigger.TEST
+        run = session.get_one(Run, run_id)
+        run.trigger, run.account_ids = RunTrigger.TEST, [0]
     assert "sign-in test" in refused(retry(olive, run_id))
 
 

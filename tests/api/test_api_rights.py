@@ -35,6 +35,7 @@ WRITES = [
     ("DELETE", "/jobs/{job_id}"),
     ("POST", "/jobs/{job_id}/run"),
     ("POST", "/jobs/{job_id}/stop"),
+    ("POST", "/jobs/{job_id}/test-sign-in"),
     ("POST", "/jobs/{job_id}/pause"),
     ("POST", "/jobs/{job_id}/resume"),
     ("POST", "/runs/{run_id}/retry-failed"),
@@ -80,6 +81,8 @@ def body_of(route: tuple[str, str], story: Story) -> dict[str, Any] | None:
     method, path = route
     if path.startswith("/jobs/bulk/"):
         return {"job_ids": [story.job_id]} | (AT_FIVE if path.endswith("/reschedule") else {})
+    if path.endswith("/test-sign-in"):
+        return {"account_id": story.account_id}
     if path.endswith("/impact"):
         return dict(AT_FIVE)
     if method != "PATCH":

@@ -1,0 +1,116 @@
+"""Conducts one account's visit to its portal, whichever engine makes it: in its time, and with nothing secret said.
+
+An import and a test of the sign-in are such visits.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from db.models import LogLevel, ResultCause
+from portal_import.engine.addresses import hide_queries
+from portal_import.engine.client import PortalClient
+from portal_import.engine.errors import VisitError
+from portal_import.engine.page import Page
+from portal_import.engine.repetition import Report
+from portal_import.engine.secrecy import Redactor
+from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile
+
+Observe = Callable[[str, Page], None]
+
+
+def overlook(name: str, page: Page) -> None:
+    """An import goes on without a word about each page."""
+
+
+@dataclass(frozen=True)
+class VisitRules:
+    """What holds for one account's visit, whoever makes it. `before_request` is awaited before each HTTP request.
+
+    `observe` is shown each page on the way to the bills, under the name that people know it by.
+    """
+
+    login: AccountLogin
+    profile: PortalProfile
+    limits: Limits
+    report: Report
+    redact: Redactor
+    before_request: Callable[[], Awaitable[None]]
+    sleep: Callable[[float], Awaitable[None]]
+    observe: Observe = overlook
+
+
+class Visitor(AbstractAsyncContextManager[object], Protocol):
+    """An engine's way through the portal, signed in as one account, with cookies of its own."""
+
+    @property
+    def retry_attempts(self) -> int:
+        """How many requests were sent again."""
+        ...
+
+    async def open_billing_page(self) -> Page:
+        """Sign in once and open the billing page. Raises VisitError when the portal doesn't let the account in."""
+        ...
+
+    async def prepare_client(self) -> PortalClient:
+        """What downloads documents in this account's name, at its present state."""
+        ...
+
+
+@dataclass(frozen=True)
+class VisitEnd:
+    """How a visit ended: no failure where it went to its end. `retries` counts the requests that were sent again."""
+
+    failure: AccountOutcome | None
+    retries: int
+
+
+async def conduct_visit(
+    login: AccountLogin,
+    profile: PortalProfile,
+    limits: Limits,
+    *,
+    report: Report,
+    before_request: Callable[[], Awaitable[None]],
+    sleep: Callable[[float], Awaitable[None]],
+    enter: Callable[[VisitRules], Visitor],
+    make: Callable[[Visitor, VisitRules], Awaitable[None]],
+    note: Callable[[Report], Observe] = lambda report: overlook,
+) -> VisitEnd:
+    """Make the visit with the visitor that `enter` makes. What the portal does wrong is returned, never raised."""
+    redact = Redactor(login.password)
+
+    def report_safely(level: LogLevel, line: str) -> None:
+        report(level, redact(hide_queries(line)))
+
+    deadline = asyncio.timeout(limits.account_timeout_seconds)
+
+    async def wait_for_turn() -> None:
+        loop, when = asyncio.get_running_loop(), deadline.when()
+        started = loop.time()
+        await before_request()
+        if when is not None and not deadline.expired():
+            deadline.reschedule(when + loop.time() - started)
+
+    rules = VisitRules(login, profile, limits, report_safely, redact, wait_for_turn, sleep, note(report_safely))
+    visitor = enter(rules)
+    ending: VisitError | None = None
+    try:
+        async with visitor, deadline:
+            await make(visitor, rules)
+    except VisitError as error:
+        ending = error
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        words = f"the account was not finished within {limits.account_timeout_seconds:g} seconds"
+        ending = VisitError(words, cause=ResultCause.TIMEOUT)
+    retries = visitor.retry_attempts
+    return VisitEnd(_make_failure(ending, retries, redact) if ending is not None else None, retries)
+
+
+def _make_failure(error: VisitError, retries: int, redact: Redactor) -> AccountOutcome:
+    said, detail = redact(str(error)), redact(hide_queries(error.detail or str(error)))
+    return AccountOutcome(error.status, cause=error.cause, error=said, final_error=detail, retry_attempts=retries)
