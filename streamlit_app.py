@@ -21,8 +21,10 @@ pages = [
     ),
     st.Page("pages/history.py", title="History", icon=":material/bar_chart:"),
     st.Page("pages/calendars.py", title="Calendars", icon=":material/event_busy:"),
+    st.Page("pages/portals.py", title="Portals", icon=":material/language:"),
     st.Page("pages/evidence.py", title="Evidence", icon=":material/verified:"),
     st.Page("pages/job.py", title="Job", url_path="job", visibility="hidden"),
+    st.Page("pages/portal.py", title="Portal", url_path="portal", visibility="hidden"),
     st.Page("pages/run.py", title="Run", url_path="run", visibility="hidden"),
 ]
 page = st.navigation(pages, expanded=True)

@@ -84,6 +84,14 @@ def get_portal_summary(session: Session, viewer: Viewer, portal_id: int) -> Port
     return PortalSummary(*row)
 
 
+def list_portal_jobs(session: Session, viewer: Viewer, portal_id: int, *, limit: int) -> Sequence[Job]:
+    """The viewer's jobs (an admin's: everybody's) that sign in at this portal, by name."""
+    query = select(Job).where(Job.portal_id == portal_id)
+    if not viewer.is_admin:
+        query = query.where(Job.user_id == viewer.user_id)
+    return session.scalars(query.order_by(Job.name, Job.id).limit(limit)).all()
+
+
 def update_portal(
     session: Session, viewer: Viewer, portal_id: int, settings: PortalSettings, *, expected_version: int | None = None
 ) -> PortalSummary:

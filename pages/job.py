@@ -11,8 +11,8 @@ from db.accounts import list_accounts_needing_attention
 from db.calendars import load_calendars
 from db.engine import transaction
 from db.errors import NotFoundError
-from db.jobs import get_job
-from db.models import Account, Job, Run
+from db.jobs import get_job, get_job_portal
+from db.models import Account, Job, Portal, Run
 from db.queue import Waiting, describe_waiting_jobs
 from db.retries import get_waiting_retry, retry_policy_of
 from db.runs import get_run
@@ -29,6 +29,7 @@ from ui.moments import both
 from ui.outcomes import JOB_LOOKS, job_state, render_look
 from ui.plain_text import code, plain
 from ui.policy_editor import describe_policy
+from ui.portals_table import render_portal_link
 from ui.retry_editor import describe_retries
 from ui.retry_words import describe_retry_wait
 from ui.schedule_editor import describe_job_schedule
@@ -41,6 +42,7 @@ class JobView:
     """What the top of the page shows."""
 
     job: Job
+    portal: Portal | None
     next_run: datetime | None
     calendar_names: dict[int, str]
     retry: Run | None
@@ -135,6 +137,8 @@ def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     if treatment:
         st.caption(f":material/tune: {treatment[:1].upper()}{treatment[1:]}")
     st.caption(f"Signs in at {code(job.login_url)} and reads bills at {code(job.billing_url)}")
+    if view.portal is not None:
+        render_portal_link(view.portal, job.id)
 
 
 def load_head(viewer: Viewer, address_id: str) -> Job:
@@ -158,7 +162,7 @@ def load_job(viewer: Viewer, job_id: str) -> JobView:
         retry = get_waiting_retry(session, job.id)
         stuck = list_accounts_needing_attention(session, job, limit=50)
         queued = describe_waiting_jobs(session, [job], datetime.now(UTC)).get(job.id)
-        return JobView(job, next_run, names, retry, stuck, queued)
+        return JobView(job, get_job_portal(session, job), next_run, names, retry, stuck, queued)
 
 
 TABS: dict[str, Callable[[Viewer, str, ZoneInfo], None]] = {

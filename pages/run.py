@@ -11,7 +11,8 @@ from db.attempts import AttemptView, list_attempts
 from db.bills import list_run_bills
 from db.engine import transaction
 from db.errors import NotFoundError, PunctualError
-from db.models import LIVE_RUN_STATUSES, Bill, History, Job, Result, Run, RunLogLine, RunStatus
+from db.jobs import get_job_portal
+from db.models import LIVE_RUN_STATUSES, Bill, History, Job, Portal, Result, Run, RunLogLine, RunStatus
 from db.queue import Waiting, describe_waiting
 from db.results import list_results
 from db.retention import get_kept_since
@@ -25,6 +26,7 @@ from ui.current_user import require_role
 from ui.moments import duration, exact
 from ui.outcomes import RUN_LOOKS, render_badge
 from ui.plain_text import plain
+from ui.portals_table import render_portal_link
 from ui.results_table import render_log, render_results
 from ui.retry_view import render_call_off_button, render_chain, render_retry_button
 from ui.retry_words import describe_retry_wait, waits_for_its_time
@@ -56,15 +58,17 @@ def main() -> None:
     viewer = require_role()
     run_id = st.query_params.get("id", "")
     try:
-        run, job = load_head(viewer, run_id)
+        run, job, portal = load_head(viewer, run_id)
     except NotFoundError:
         st.title("Run", anchor=False)
         st.warning("There is no such run, or it belongs to someone else.", icon=":material/search_off:")
         st.page_link("pages/jobs.py", label="Back to the jobs", icon=":material/arrow_back:")
         return
     set_tab_title(f"Run {run.id} · {job.name}")
-    with st.container(key="back"):
+    with st.container(key="back", horizontal=True):
         st.page_link("pages/job.py", label=plain(job.name), icon=":material/arrow_back:", query_params={"id": job.id})
+        if portal is not None:
+            render_portal_link(portal, job.id)
     render = st.fragment(render_run, run_every=1 if run.status in LIVE_RUN_STATUSES else None)
     render(viewer, run.id, viewer_zone(viewer))
 
@@ -161,12 +165,13 @@ def stop(viewer: Viewer, job_id: str, now: datetime) -> None:
         st.toast("Stopping the run.", icon=":material/stop:")
 
 
-def load_head(viewer: Viewer, run_id: str) -> tuple[Run, Job]:
-    """The run of the address and its job. Raises NotFoundError."""
+def load_head(viewer: Viewer, run_id: str) -> tuple[Run, Job, Portal | None]:
+    """The run of the address, its job and that one's portal. Raises NotFoundError."""
     if not run_id.isascii() or not run_id.isdigit() or len(run_id) > 18:
         raise NotFoundError
     with transaction() as session:
-        return get_run(session, viewer, int(run_id))
+        run, job = get_run(session, viewer, int(run_id))
+        return run, job, get_job_portal(session, job)
 
 
 def load_run(viewer: Viewer, run_id: int) -> RunView:

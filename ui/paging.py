@@ -7,7 +7,9 @@ import streamlit as st
 Cursor = TypeVar("Cursor")
 
 
-def render_paging(trail: list[Cursor], next_cursor: Cursor | None, key: str) -> None:
+def render_paging(
+    trail: list[Cursor], next_cursor: Cursor | None, key: str, *, back: str = "Newer", on: str = "Older"
+) -> None:
     """The two buttons, when there is more than one page; they change the trail before the page is drawn next."""
     if not trail and next_cursor is None:
         return
@@ -20,9 +22,9 @@ def render_paging(trail: list[Cursor], next_cursor: Cursor | None, key: str) -> 
             trail.append(next_cursor)
 
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Newer", icon=":material/chevron_left:", disabled=not trail, key=f"{key}-newer", on_click=go_back)
+        st.button(back, icon=":material/chevron_left:", disabled=not trail, key=f"{key}-newer", on_click=go_back)
         st.button(
-            "Older",
+            on,
             icon=":material/chevron_right:",
             icon_position="right",
             disabled=next_cursor is None,
