@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from db.bill_versions import keep_version
 from db.errors import NotFoundError
 from db.models import Bill, Job
 from db.runs import get_run
@@ -17,6 +18,7 @@ from db.viewers import Viewer
 
 COMPARED = ("number", "issued_on", "due_on", "amount", "currency", "portal_status")
 MAX_KEY_CHARACTERS = 300  # an index entry holds 2,700 bytes
+MAX_KNOWN_BILLS = 2_000  # of an account; older ones are fetched and compared
 AMOUNT_LIMIT = Decimal(10) ** 11
 
 
@@ -35,6 +37,7 @@ class BillRecord:
     documents: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     file_url: str | None = None
     sha256: str | None = None
+    from_document: Sequence[str] = ()
 
 
 def count_bills_of_accounts(session: Session, job: Job) -> dict[int, int]:
@@ -49,7 +52,8 @@ def record_bills(
 ) -> int:
     """Add new bills and bring known ones up to date; returns how many were new.
 
-    A bill has changed when its main document or one of its values is another than before.
+    A bill has changed when its documents or one of its values are others than before; a value that was not known
+    before is no change. What a changed bill was before stays as a version.
     """
     known = {
         bill.bill_key: bill
@@ -67,10 +71,13 @@ def record_bills(
             known[key] = bill
             new += 1
         elif _has_changed(bill, record, values):
+            if bill.last_seen_run != run_id:
+                keep_version(session, bill, run_id=run_id)
             bill.changed_run = run_id
         bill.account_id = account_id
         bill.last_seen_run = run_id
         bill.fields = storable(record.fields)
+        bill.from_document = list(record.from_document)
         for column, value in values.items():
             setattr(bill, column, value)
         if record.documents:
@@ -81,8 +88,13 @@ def record_bills(
 
 
 def _has_changed(bill: Bill, record: BillRecord, values: dict[str, Any]) -> bool:
-    has_new_document = record.sha256 is not None and record.sha256 != bill.sha256
-    return has_new_document or any(getattr(bill, column) != value for column, value in values.items())
+    has_new_documents = bool(record.documents) and _hashes(record.documents) != _hashes(bill.documents)
+    before = {column: getattr(bill, column) for column in values}
+    return has_new_documents or any(old is not None and old != values[column] for column, old in before.items())
+
+
+def _hashes(documents: Sequence[dict[str, Any]]) -> set[str | None]:
+    return {document.get("sha256") for document in documents}
 
 
 def _storable_amount(amount: Decimal | None) -> Decimal | None:
@@ -90,6 +102,15 @@ def _storable_amount(amount: Decimal | None) -> Decimal | None:
     if amount is None or not amount.is_finite() or abs(amount) >= AMOUNT_LIMIT:
         return None
     return amount.quantize(Decimal("0.01"))
+
+
+def list_known_documents(
+    session: Session, *, session_id: str, username: str, limit: int = MAX_KNOWN_BILLS
+) -> list[dict[str, Any]]:
+    """The documents that earlier runs stored of an account's bills, those of the bills seen last first."""
+    query = select(Bill.documents).where(Bill.session_id == session_id, Bill.username == username)
+    newest = session.scalars(query.order_by(Bill.last_seen_run.desc().nulls_last(), Bill.id.desc()).limit(limit))
+    return [document for documents in newest for document in documents]
 
 
 def get_bill(session: Session, viewer: Viewer, bill_id: int) -> Bill:

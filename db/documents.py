@@ -15,6 +15,8 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.bill_versions import get_version
+from db.bills import get_bill
 from db.errors import NotFoundError
 from db.models import Bill, Job
 from db.results import get_result
@@ -57,6 +59,14 @@ def get_bill_document(session: Session, viewer: Viewer, bill_id: int, index: int
     if not viewer.is_admin:
         query = query.where(Job.user_id == viewer.user_id)
     documents = session.scalar(query) or []
+    if not 0 <= index < len(documents):
+        raise NotFoundError("there is no such document")
+    return _describe(documents[index])
+
+
+def get_version_document(session: Session, viewer: Viewer, bill_id: int, version_id: int, index: int) -> BillDocument:
+    """Document number `index`, from 0, of an earlier version of a bill of the viewer's. Raises NotFoundError."""
+    documents = get_version(session, get_bill(session, viewer, bill_id), version_id).documents
     if not 0 <= index < len(documents):
         raise NotFoundError("there is no such document")
     return _describe(documents[index])

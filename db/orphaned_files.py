@@ -1,4 +1,4 @@
-"""Files of bills whose job was deleted: noted with the deletion, removed from the storage later, by the scheduler.
+"""Files of deleted jobs' bills and of dropped versions: noted with the deletion, removed later, by the scheduler.
 
 Files are named by their content, so another job's bill may be the same file: what any row still refers to, or
 refers to again by then, stays.
@@ -36,6 +36,10 @@ _RECORD = text("""
     SELECT document ->> 'file_url', now()
     FROM bills, jsonb_array_elements(documents) AS document WHERE session_id = :job_id
     UNION
+    SELECT document ->> 'file_url', now()
+    FROM bills AS b JOIN bill_versions AS v ON v.bill_id = b.id, jsonb_array_elements(v.documents) AS document
+    WHERE b.session_id = :job_id
+    UNION
     SELECT file_url, now() FROM import_results WHERE session_id = :job_id AND file_url IS NOT NULL
     ON CONFLICT (file_url) DO UPDATE SET orphaned_at = excluded.orphaned_at
 """)
@@ -49,6 +53,9 @@ _FORGET_USED = text(f"""
         WHERE substring(batch.file_url FROM '[^/]*$') IN (
             SELECT substring(document ->> 'file_url' FROM '[^/]*$')
             FROM bills, jsonb_array_elements(documents) AS document
+            UNION ALL
+            SELECT substring(document ->> 'file_url' FROM '[^/]*$')
+            FROM bill_versions, jsonb_array_elements(documents) AS document
             UNION ALL
             SELECT substring(file_url FROM '[^/]*$') FROM import_results WHERE file_url IS NOT NULL
         )

@@ -17,7 +17,7 @@ from db.models.base import (
     one_of,
     sql_list,
 )
-from db.models.bills import Bill, OrphanedFile
+from db.models.bills import Bill, BillVersion, OrphanedFile
 from db.models.figures import DayOfFigures, JobDay, OwnerDay, RetentionMark
 from db.models.jobs import Account, Job, SecretKeyMark
 from db.models.people import AuditEntry, SignInAttempt, User, UserSession
@@ -72,6 +72,7 @@ __all__ = [
     "Base",
     "BigId",
     "Bill",
+    "BillVersion",
     "Calendar",
     "CalendarDay",
     "CatchUp",

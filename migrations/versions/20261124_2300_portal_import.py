@@ -43,6 +43,47 @@ def upgrade() -> None:
     )
     test_sign_ins()
 
+    # What a bill was before it changed.
+    for column in (
+        sa.Column(
+            "from_document",
+            ARRAY(sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+            comment="The fields read from the document, not from the table",
+        ),
+        sa.Column(
+            "versions_count",
+            sa.Integer(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="Earlier versions that are kept",
+        ),
+    ):
+        op.add_column("bills", column)
+    op.alter_column(
+        "bills",
+        "documents",
+        comment=(
+            "file_url, file_name, content_type, size_bytes, sha256 of each document, and what tells it from newer ones"
+        ),
+    )
+    op.create_table(
+        "bill_versions",
+        sa.Column("id", sa.BigInteger(), sa.Identity(), primary_key=True),
+        sa.Column("bill_id", sa.BigInteger(), sa.ForeignKey("bills.id", ondelete="CASCADE"), nullable=False),
+        *(sa.Column(name, sa.Text()) for name in ("number", "currency", "portal_status")),
+        *(sa.Column(name, sa.Date()) for name in ("issued_on", "due_on")),
+        sa.Column("amount", sa.Numeric(14, 2)),
+        sa.Column("fields", JSONB(), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("documents", JSONB(), server_default=sa.text("'[]'"), nullable=False),
+        sa.Column("replaced_in_run", sa.BigInteger(), sa.ForeignKey("import_runs.id", ondelete="SET NULL")),
+        sa.Column("replaced_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        comment="What a bill was before it changed at the portal; the newest few are kept",
+    )
+    op.create_index("ix_bill_versions_bill_id_id", "bill_versions", ["bill_id", "id"])
+    op.create_index("ix_bill_versions_replaced_in_run", "bill_versions", ["replaced_in_run"])
+
 
 def downgrade() -> None:
     raise NotImplementedError("migrations only go forward; restore a backup instead")

@@ -1,18 +1,34 @@
 """Results and bills: written once an account and run, and only by the worker that holds the run."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from db.bills import BillRecord, list_run_bills
+from db.bill_versions import MAX_VERSIONS, VERSIONED, list_versions
+from db.bills import BillRecord, list_known_documents, list_run_bills
 from db.engine import transaction
 from db.errors import LeaseLostError
-from db.models import Account, AccountStatus, Bill, Job, Result, ResultStatus, Role, Run, RunStatus, RunTrigger
+from db.models import (
+    Account,
+    AccountStatus,
+    Bill,
+    BillVersion,
+    Job,
+    OrphanedFile,
+    Result,
+    ResultStatus,
+    Role,
+    Run,
+    RunStatus,
+    RunTrigger,
+)
 from db.results import ResultRecord, count_results, list_results, record_result, start_accounts
 from db.viewers import Viewer
 from tests.factories import NOW, make_job, make_run, make_viewer
@@ -83,6 +99,15 @@ class Import:
     def read_bill(self, key: str = "00017") -> Bill:
         with transaction(self.engine) as session:
             return session.scalars(select(Bill).where(Bill.bill_key == key, Bill.session_id == self.job.id)).one()
+
+    def read_versions(self) -> Sequence[BillVersion]:
+        with transaction(self.engine) as session:
+            return list_versions(session, self.read_bill())
+
+    def list_known(self) -> list[dict[str, Any]]:
+        with transaction(self.engine) as session:
+            name = self.accounts[0].username
+            return list_known_documents(session, session_id=self.job.id, username=name, limit=1)
 
 
 @pytest.fixture
@@ -256,6 +281,51 @@ def test_bill_that_differs_has_changed(work: Import, change: dict[str, object]) 
     assert bill.changed_run == second.id
     for column, value in change.items():
         assert getattr(bill, column) == value
+    [version] = work.read_versions()
+    assert (bill.versions_count, version.replaced_in_run) == (1, second.id)
+    for column in VERSIONED:
+        assert getattr(version, column) == getattr(WATER, column)
+
+
+def test_bill_of_which_more_is_known_now_has_not_changed(work: Import) -> None:
+    work.record(replace(WATER, due_on=None, currency=None))
+    work.start()
+    work.record(replace(WATER, from_document=["due_on"]))
+    bill = work.read_bill()
+    assert (bill.changed_run, bill.due_on, bill.from_document) == (None, WATER.due_on, ["due_on"])
+    assert work.read_versions() == []
+
+
+def test_bill_whose_second_document_differs_has_changed(work: Import) -> None:
+    first, usage = WATER.documents[0], {"file_url": "file:///u.csv", "sha256": "uu"}
+    work.record(replace(WATER, documents=[first, usage]))
+    second = work.start()
+    work.record(replace(WATER, documents=[first, usage | {"sha256": "u2"}]))
+    assert work.read_bill().changed_run == second.id
+    assert [version.documents for version in work.read_versions()] == [[first, usage]]
+
+
+def test_bill_keeps_its_newest_versions_and_gives_up_the_files_of_the_oldest(engine: Engine, work: Import) -> None:
+    def at(number: int) -> BillRecord:
+        document = {"file_url": f"aa/{number}.pdf", "sha256": str(number)}
+        return replace(WATER, documents=[document], file_url=document["file_url"], sha256=str(number))
+
+    for number in range(MAX_VERSIONS + 2):
+        work.record(at(number))
+        work.start()
+    versions = work.read_versions()
+    assert [v.documents[0]["sha256"] for v in versions] == [str(n) for n in range(MAX_VERSIONS, 0, -1)]
+    assert work.read_bill().versions_count == MAX_VERSIONS
+    with transaction(engine) as session:
+        assert session.scalars(select(OrphanedFile.file_url)).all() == ["aa/0.pdf"]
+
+
+def test_documents_of_the_bills_seen_last_are_known(work: Import) -> None:
+    work.record(WATER)
+    work.start()
+    work.record(replace(WATER, bill_key="2", documents=[{"file_url": "2"}]))
+    work.record(replace(WATER, bill_key="3", documents=[{"file_url": "3"}]), account=1)
+    assert work.list_known() == [{"file_url": "2"}]
 
 
 def test_bill_without_its_document_this_time_keeps_the_one_it_had(work: Import) -> None:
