@@ -210,6 +210,16 @@ def test_run_that_somebody_held_starts_once_it_is_free(engine: Engine, tmp_path:
         wait_for_run(engine, job.id, RunStatus.COMPLETED)
 
 
+def test_run_whose_wake_up_was_lost_is_found_by_a_poll(engine: Engine, tmp_path: Path, viewer: Viewer) -> None:
+    """No other run ends meanwhile, which would have the queue looked at for the slot that it frees."""
+    with scheduler_in_process(engine, tmp_path, hang, slots=2):
+        wait_for_run(engine, run_now(engine, viewer), RunStatus.RUNNING)
+        with transaction(engine) as session:
+            job = make_job(session, viewer)
+            make_run(session, job, at=now())
+        wait_for_run(engine, job.id, RunStatus.RUNNING)
+
+
 def test_closed_start_window_is_no_overlap_for_the_next_occurrence(
     engine: Engine, tmp_path: Path, viewer: Viewer
 ) -> None:
