@@ -1,5 +1,6 @@
 """`/jobs/{id}/accounts`: replace the accounts that a job signs in to. They are never listed with their secrets."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -9,17 +10,24 @@ from api.authentication import Writer
 from api.multipart import require_multipart
 from api.paging import TextId
 from api.resources import Here
-from api.shapes import AccountChangesShape, StrictShape
+from api.shapes import AccountChangesShape, AccountNamesShape, AccountsPreviewShape, StrictShape
+from db.accounts import preview_accounts
 from db.jobs import get_job, update_accounts
 from portal_import.job_draft import InvalidJobError, draft_accounts
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
-class AccountsForm(StrictShape):
+class AccountsFile(StrictShape):
     """The multipart form: one file."""
 
     csv: UploadFile | None = None
+
+
+class AccountsForm(AccountsFile):
+    """The multipart form: the file and, to be sure that nobody came between, the job's `version`."""
+
+    version: int | None = None
 
 
 @router.put("/{job_id}/accounts", dependencies=[Depends(require_multipart("csv"))])
@@ -31,15 +39,49 @@ def put_accounts(
 ) -> AccountChangesShape:
     """Make the job's accounts those of the CSV; accounts are matched by user name and keep their history.
 
-    409 while a run is in progress.
+    409 while a run is in progress, and when `version` is not the job's any more.
     """
-    if form.csv is None:
-        raise InvalidJobError({"csv": "choose a CSV file with the portal accounts"})
-    content = form.csv.file.read()
+    content = _read(form)
     with here.transaction() as session:
         job = get_job(session, viewer, job_id)
         rows = draft_accounts(content, login_url=job.login_url, billing_url=job.billing_url)
-        changes = update_accounts(session, viewer, job_id, rows, here.box, now=datetime.now(UTC))
-    return AccountChangesShape(
-        added=changes.added, changed=changes.changed, removed=changes.removed, unchanged=changes.unchanged
+        now = datetime.now(UTC)
+        changes = update_accounts(session, viewer, job_id, rows, here.box, now=now, expected_version=form.version)
+    return AccountChangesShape(**asdict(changes))
+
+
+@router.post("/{job_id}/accounts/preview", dependencies=[Depends(require_multipart("csv"))])
+def preview_new_accounts(
+    job_id: TextId,
+    form: Annotated[AccountsFile, Form(media_type="multipart/form-data")],
+    viewer: Writer,
+    here: Here,
+) -> AccountsPreviewShape:
+    """What `PUT /jobs/{id}/accounts` would do with this CSV; nothing is written.
+
+    Send the `version` of the answer along with the PUT: it is refused if the job was changed meanwhile.
+    """
+    content = _read(form)
+    with here.transaction() as session:
+        job = get_job(session, viewer, job_id)
+        rows = draft_accounts(content, login_url=job.login_url, billing_url=job.billing_url)
+        preview = preview_accounts(session, job, rows, here.box)
+    names = AccountNamesShape(
+        added=list(preview.added),
+        changed_password=list(preview.changed_password),
+        changed_otherwise=list(preview.changed_otherwise),
+        removed=list(preview.removed),
     )
+    return AccountsPreviewShape(
+        **asdict(preview.changes),
+        ready_again=preview.ready_again,
+        still_waiting=preview.still_waiting,
+        usernames=names,
+        version=preview.version,
+    )
+
+
+def _read(form: AccountsFile) -> bytes:
+    if form.csv is None:
+        raise InvalidJobError({"csv": "choose a CSV file with the portal accounts"})
+    return form.csv.file.read()

@@ -102,12 +102,37 @@ class JobShape(BaseModel):
 
 
 class AccountChangesShape(BaseModel):
-    """What replacing a job's accounts did, in numbers of accounts; `changed` have another password."""
+    """What replacing a job's accounts did, in numbers of accounts.
+
+    `changed` have another password (`changed_password` of them), other columns or another spelling.
+    """
 
     added: int
     changed: int
+    changed_password: int
     removed: int
     unchanged: int
+
+
+class AccountNamesShape(BaseModel):
+    """The user names of each kind of change, up to 50 of each."""
+
+    added: list[str]
+    changed_password: list[str]
+    changed_otherwise: list[str]
+    removed: list[str]
+
+
+class AccountsPreviewShape(AccountChangesShape):
+    """What replacing a job's accounts would do.
+
+    Of the accounts that needed attention, `ready_again` would be tried again and `still_waiting` left alone.
+    """
+
+    ready_again: int
+    still_waiting: int
+    usernames: AccountNamesShape
+    version: int
 
 
 class RunShape(BaseModel):

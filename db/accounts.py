@@ -12,6 +12,8 @@ from db.errors import NotFoundError
 from db.models import Account, AccountStatus, Bill, Job, Result, Run
 from db.secret_keys import hold_to_key
 
+NAMES_SHOWN = 50  # of each kind of change, in a preview
+
 
 @dataclass(frozen=True)
 class NewAccount:
@@ -25,12 +27,81 @@ class NewAccount:
 
 @dataclass(frozen=True)
 class AccountChanges:
-    """What replacing the accounts of a job does, in numbers."""
+    """What replacing the accounts of a job does, in numbers; `changed_password` of the `changed` have another one."""
 
     added: int
     changed: int
     removed: int
     unchanged: int
+    changed_password: int = 0
+
+
+@dataclass(frozen=True)
+class AccountsPreview:
+    """What replacing would do: the numbers, the first user names of each kind, and who is tried again by it.
+
+    `ready_again` of the accounts that were left alone have a changed row, `still_waiting` have the same one.
+    `version` is the job's that this is about.
+    """
+
+    changes: AccountChanges
+    added: Sequence[str]
+    changed_password: Sequence[str]
+    changed_otherwise: Sequence[str]
+    removed: Sequence[str]
+    ready_again: int
+    still_waiting: int
+    version: int
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """An account and its row in the new file."""
+
+    account: Account
+    row: NewAccount
+    is_same_password: bool
+
+    @property
+    def is_changed(self) -> bool:
+        is_same_row = self.account.username == self.row.username and self.account.extra == dict(self.row.extra)
+        return not self.is_same_password or not is_same_row
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    added: Sequence[NewAccount]
+    kept: Sequence[_Pair]
+    removed: Sequence[Account]
+
+    @property
+    def changes(self) -> AccountChanges:
+        changed = sum(pair.is_changed for pair in self.kept)
+        return AccountChanges(
+            added=len(self.added),
+            changed=changed,
+            removed=len(self.removed),
+            unchanged=len(self.kept) - changed,
+            changed_password=sum(not pair.is_same_password for pair in self.kept),
+        )
+
+
+def preview_accounts(session: Session, job: Job, rows: Sequence[NewAccount], box: SecretBox) -> AccountsPreview:
+    """What `replace_accounts` would do with these rows; passwords are compared by their keyed hashes."""
+    compared = _compare(session, job, rows, box)
+    changed = [pair for pair in compared.kept if pair.is_changed]
+    waiting = [pair for pair in compared.kept if pair.account.status == AccountStatus.NEEDS_ATTENTION]
+    ready_again = sum(pair.is_changed for pair in waiting)
+    return AccountsPreview(
+        changes=compared.changes,
+        added=[row.username for row in compared.added[:NAMES_SHOWN]],
+        changed_password=[p.row.username for p in changed if not p.is_same_password][:NAMES_SHOWN],
+        changed_otherwise=[p.row.username for p in changed if p.is_same_password][:NAMES_SHOWN],
+        removed=[account.username for account in compared.removed[:NAMES_SHOWN]],
+        ready_again=ready_again,
+        still_waiting=len(waiting) - ready_again,
+        version=job.version,
+    )
 
 
 def replace_accounts(session: Session, job: Job, rows: Sequence[NewAccount], box: SecretBox) -> AccountChanges:
@@ -41,20 +112,30 @@ def replace_accounts(session: Session, job: Job, rows: Sequence[NewAccount], box
     Raises OutdatedKeyError.
     """
     hold_to_key(session, box)
-    known = {a.username.lower(): a for a in session.scalars(select(Account).where(Account.session_id == job.id))}
-    added = changed = 0
+    compared = _compare(session, job, rows, box)
+    changes = compared.changes  # before the accounts become those of the rows
+    session.add_all(_make_account(job, row, box) for row in compared.added)
+    for pair in compared.kept:
+        _bring_up_to_date(session, pair, box)
+    if compared.removed:
+        session.execute(delete(Account).where(Account.id.in_([a.id for a in compared.removed])))
+    job.accounts_count = len(rows)
+    session.flush()
+    return changes
+
+
+def _compare(session: Session, job: Job, rows: Sequence[NewAccount], box: SecretBox) -> _Comparison:
+    accounts = session.scalars(select(Account).where(Account.session_id == job.id).order_by(Account.row_number))
+    known = {a.username.lower(): a for a in accounts}
+    added: list[NewAccount] = []
+    kept: list[_Pair] = []
     for row in rows:
         account = known.pop(row.username.lower(), None)
         if account is None:
-            session.add(_make_account(job, row, box))
-            added += 1
-        elif _bring_up_to_date(session, account, row, box):
-            changed += 1
-    if known:
-        session.execute(delete(Account).where(Account.id.in_([a.id for a in known.values()])))
-    job.accounts_count = len(rows)
-    session.flush()
-    return AccountChanges(added, changed, len(known), len(rows) - added - changed)
+            added.append(row)
+        else:
+            kept.append(_Pair(account, row, box.matches(row.password, account.fingerprint)))
+    return _Comparison(added, kept, list(known.values()))
 
 
 def _make_account(job: Job, row: NewAccount, box: SecretBox) -> Account:
@@ -68,10 +149,13 @@ def _make_account(job: Job, row: NewAccount, box: SecretBox) -> Account:
     )
 
 
-def _bring_up_to_date(session: Session, account: Account, row: NewAccount, box: SecretBox) -> bool:
-    """Take over the row; True when it differs from what was known."""
-    is_same_password = box.matches(row.password, account.fingerprint)
-    is_changed = not is_same_password or account.username != row.username or account.extra != dict(row.extra)
+def _bring_up_to_date(session: Session, pair: _Pair, box: SecretBox) -> None:
+    """Take over the row."""
+    account, row = pair.account, pair.row
+    if pair.is_changed:
+        account.extra = dict(row.extra)
+        account.status = AccountStatus.READY
+        account.status_reason = None
     if account.username != row.username:
         session.execute(
             update(Bill)
@@ -84,11 +168,6 @@ def _bring_up_to_date(session: Session, account: Account, row: NewAccount, box: 
         account.secret = box.encrypt(row.password)
         account.fingerprint = fingerprint
     account.row_number = row.row_number
-    if is_changed:
-        account.extra = dict(row.extra)
-        account.status = AccountStatus.READY
-        account.status_reason = None
-    return is_changed
 
 
 def list_accounts(session: Session, job: Job, *, limit: int = 10_000) -> Sequence[Account]:

@@ -161,10 +161,21 @@ def update_schedule(
 
 
 def update_accounts(
-    session: Session, viewer: Viewer, job_id: str, rows: Sequence[NewAccount], box: SecretBox, *, now: datetime
+    session: Session,
+    viewer: Viewer,
+    job_id: str,
+    rows: Sequence[NewAccount],
+    box: SecretBox,
+    *,
+    now: datetime,
+    expected_version: int | None = None,
 ) -> AccountChanges:
-    """Replace the job's accounts; see `accounts.replace_accounts`."""
+    """Replace the job's accounts; see `accounts.replace_accounts`.
+
+    Raises ConflictError while a run is in progress, or when somebody changed the job since `expected_version` was read.
+    """
     job = lock_job(session, viewer, job_id)
+    _require_version(job, expected_version)
     if _is_at_work(job):
         raise ConflictError("a run is in progress; stop it or wait for its end before replacing the accounts")
     changes = replace_accounts(session, job, rows, box)

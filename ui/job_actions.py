@@ -16,8 +16,9 @@ from db.jobs import get_job, lock_job, pause_job
 from db.models import Account, Job, JobStatus, RunTrigger
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
+from ui.accounts_dialog import replace_accounts
 from ui.dialogs import ask_for_dialog, open_wanted_dialog
-from ui.job_dialogs import confirm_delete, confirm_resume, edit_job, replace_accounts
+from ui.job_dialogs import confirm_delete, confirm_resume, edit_job
 
 DIALOG = "job-dialog"
 LIVE = (JobStatus.QUEUED, JobStatus.RUNNING)

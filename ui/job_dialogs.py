@@ -6,20 +6,17 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from db.encryption import open_secret_box
 from db.engine import transaction
 from db.errors import ConflictError, PortalNotAuthorisedError, PunctualError
-from db.jobs import delete_job, get_job, resume_job, update_accounts, update_job, update_schedule
+from db.jobs import delete_job, get_job, resume_job, update_job, update_schedule
 from db.models import Job
 from db.retries import RetryPolicy, retry_policy_of
 from db.schedule_impact import preview_change, preview_resume
 from db.schedules import Schedule, policy_of, schedule_of
 from db.viewers import Viewer
-from portal_import.job_draft import check_job_urls, check_name, new_accounts
+from portal_import.job_draft import check_job_urls, check_name
 from portal_import.url_templates import portal_host
 from recurrence import InvalidScheduleError
-from settings import get_settings
-from ui.accounts_upload import render_accounts_upload
 from ui.authorisation import CONFIRM, host_of, render_authorisation
 from ui.dialogs import close_form, form_key, render_decision
 from ui.impact_view import render_impact, render_paused_change
@@ -112,31 +109,6 @@ def confirm_resume(viewer: Viewer, job: Job, zone: ZoneInfo) -> None:
                 return
             st.session_state["job-message"] = "Resumed: nothing runs before the next occurrence."
             st.rerun()
-
-
-@st.dialog("Replace accounts", width="large")
-def replace_accounts(viewer: Viewer, job: Job) -> None:
-    """Another CSV for the job; accounts that stay keep their history."""
-    st.caption("Accounts are matched by user name. Those that are not in the new file are removed from the job.")
-    _, accounts = render_accounts_upload(f"replace-{job.id}")
-    if accounts is None or not st.button("Replace accounts", type="primary"):
-        return
-    problems = check_job_urls(job.login_url, job.billing_url, accounts.extra_columns)
-    if problems:
-        st.error(_refusal("Not replaced", problems), icon=":material/error:")
-        return
-    try:
-        with transaction() as session:
-            box = open_secret_box(get_settings())
-            changes = update_accounts(session, viewer, job.id, new_accounts(accounts), box, now=datetime.now(UTC))
-    except PunctualError as error:
-        st.error(f"Not replaced: {plain(str(error))}", icon=":material/error:")
-        return
-    st.session_state["job-message"] = (
-        f"Accounts replaced: {changes.added} added, {changes.changed} with another password, "
-        f"{changes.removed} removed, {changes.unchanged} unchanged."
-    )
-    st.rerun()
 
 
 @st.dialog("Delete job")

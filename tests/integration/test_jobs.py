@@ -165,6 +165,7 @@ def test_edit_of_an_outdated_version_is_refused(engine: Engine, viewer: Viewer) 
     for edit in (
         lambda s: update_job(s, viewer, job.id, now=NOW, name="second", expected_version=1),
         lambda s: update_schedule(s, viewer, job.id, DAILY, now=NOW, expected_version=1),
+        lambda s: update_accounts(s, viewer, job.id, [ROW], BOX, now=NOW, expected_version=1),
     ):
         with pytest.raises(ConflictError, match="changed meanwhile"), transaction(engine) as session:
             edit(session)
