@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import Select, func, select, true, update
+from sqlalchemy import Select, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -134,43 +134,6 @@ def close_breaker(session: Session, viewer: Viewer, portal_id: int, *, now: date
     session.flush()
     record_audit(session, viewer.user_id, "portal breaker closed", f"portal {portal.host}", before=before)
     return summary
-
-
-def reserve_request(session: Session, portal_id: int) -> float:
-    """Take the portal's next request time, shared by all runs and machines; returns seconds to wait for it."""
-    spacing = func.make_interval(0, 0, 0, 0, 0, 0, Portal.min_seconds_between_requests)
-    clock = func.clock_timestamp()
-    reserved = session.execute(
-        update(Portal)
-        .where(Portal.id == portal_id)
-        .values(next_request_at=func.greatest(func.coalesce(Portal.next_request_at, clock), clock) + spacing)
-        .returning(func.extract("epoch", Portal.next_request_at - spacing - clock))
-        .execution_options(synchronize_session=False)
-    ).scalar_one()
-    return max(0.0, float(reserved))
-
-
-def open_breaker(session: Session, portal_id: int, *, reason: str, now: datetime, cool_down: timedelta) -> None:
-    """Let no run sign in at this portal until the cool-down is over."""
-    session.execute(
-        update(Portal)
-        .where(Portal.id == portal_id)
-        .values(breaker_open_until=now + cool_down, breaker_reason=reason)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def try_portal_slot(session: Session, portal_id: int, slot: int) -> bool:
-    """Take one of the portal's places for a signed-in account, across runs and machines.
-
-    A session-level advisory lock: the server frees it when the holder's connection ends, however it ends.
-    """
-    return bool(session.execute(select(func.pg_try_advisory_lock(portal_id, slot))).scalar_one())
-
-
-def free_portal_slot(session: Session, portal_id: int, slot: int) -> None:
-    """Give the place back."""
-    session.execute(select(func.pg_advisory_unlock(portal_id, slot)))
 
 
 def _summaries(viewer: Viewer) -> Select[Portal, int, bool, str]:

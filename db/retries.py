@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -126,7 +126,7 @@ def plan_retry(session: Session, job: Job, run: Run, now: datetime) -> Run | Non
         return None
     retry = make_retry(job, run, account_ids, now, priority=Priority.BACKGROUND)
     retry.attempt = run.attempt + 1
-    retry.run_after = _breaker_end(session, job, now) + retry_delay(job.retry_delay_seconds, run.attempt, run.id)
+    retry.run_after = _end_of_rest(session, job, now) + retry_delay(job.retry_delay_seconds, run.attempt, run.id)
     session.add(retry)
     session.flush()
     record_log_line(
@@ -203,10 +203,11 @@ def _last_statuses(run_id: int) -> Select[str]:
     return select(last.c.status).distinct()
 
 
-def _breaker_end(session: Session, job: Job, now: datetime) -> datetime:
-    """When the job's portal may be signed in to again, if that is later than now."""
-    until = session.scalar(select(Portal.breaker_open_until).where(Portal.id == job.portal_id))
-    return now if until is None else max(now, until)
+def _end_of_rest(session: Session, job: Job, now: datetime) -> datetime:
+    """When the job's portal may be visited again, if that is later than now."""
+    until = func.greatest(Portal.breaker_open_until, Portal.retry_after_at)
+    rests_until = session.scalar(select(until).where(Portal.id == job.portal_id))
+    return now if rests_until is None else max(now, rests_until)
 
 
 def _end_waiting(

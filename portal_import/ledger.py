@@ -4,13 +4,14 @@ Runs in a single thread of its own, so that the event loop never waits for Postg
 for a moment is waited for: the supervisor ends the run when that takes longer than its lease.
 """
 
+import asyncio
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any, TypeVar
 from uuid import UUID
@@ -21,12 +22,21 @@ from sqlalchemy.orm import Session
 
 from db.accounts import list_unfinished_accounts
 from db.bills import BillRecord, count_bills_of_accounts
+from db.breaker import record_sign_in
 from db.claims import finish_run
 from db.encryption import SecretBox
 from db.engine import transaction
-from db.errors import LeaseLostError
-from db.models import Account, Job, LogLevel, Portal, ResultStatus, Run, RunStatus, RunTrigger
-from db.portals import free_portal_slot, open_breaker, reserve_request, try_portal_slot
+from db.errors import LeaseLostError, PortalNotAuthorisedError
+from db.models import SUCCEEDED_RESULTS, Account, Job, LogLevel, Portal, ResultStatus, Run, RunStatus, RunTrigger
+from db.portal_gate import (
+    PortalState,
+    begin_sign_ins,
+    free_portal_slot,
+    postpone_requests,
+    read_portal_state,
+    reserve_requests,
+    try_portal_slot,
+)
 from db.results import ResultRecord, count_results, get_shared_error, has_result, record_result, start_accounts
 from db.run_log import LogLine, record_log_lines
 from db.sign_in_tests import record_bill_sample
@@ -42,6 +52,12 @@ PASSING_SQLSTATES = {
     "57P02",  # the server crashed
     "57P03",  # the server starts
 }
+
+REFUSED_RESULTS = (ResultStatus.WRONG_CREDENTIALS, ResultStatus.NEEDS_ATTENTION)
+NOT_AUTHORISED = (
+    "nobody has confirmed that they are authorised to use this portal with these accounts;"
+    " edit the job, confirm it there, and run the job again"
+)
 
 T = TypeVar("T")
 
@@ -59,14 +75,13 @@ class RunPlan:
     job_id: str
     login_url: str
     billing_url: str
-    portal_id: int | None
+    portal_id: int
     portal_host: str
     engine: str
     profile: PortalProfile
     max_concurrent_accounts: int
     has_request_spacing: bool
-    breaker_open_until: datetime | None
-    breaker_reason: str | None
+    portal_state: PortalState
     is_retry: bool
     is_test: bool
     retries_run_id: int | None
@@ -100,8 +115,15 @@ class RunLedger:
         self._slot_generation = 0
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
 
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """What a method of the ledger returns, called in its own thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.thread, function, *args)
+
     def load_plan(self) -> RunPlan:
-        """Read the job, its portal and the accounts without a result. Raises LeaseLostError."""
+        """Read the job, its portal and the accounts without a result.
+
+        Raises LeaseLostError, and PortalNotAuthorisedError when nobody has said that the portal may be used.
+        """
         return self._transact(self._load_plan)
 
     def _load_plan(self, session: Session) -> RunPlan:
@@ -110,6 +132,8 @@ class RunLedger:
         if run is None or job is None or run.lease_token != self._token:
             raise LeaseLostError
         portal = session.get(Portal, job.portal_id) if job.portal_id else None
+        if portal is None or portal.authorised_at is None:
+            raise PortalNotAuthorisedError(NOT_AUTHORISED)
         accounts = list_unfinished_accounts(session, run)
         total = run.accounts_done + len(accounts)
         start_accounts(session, run.id, self._token, accounts_total=total, started_at=self._started_at)
@@ -117,14 +141,13 @@ class RunLedger:
             job_id=job.id,
             login_url=job.login_url,
             billing_url=job.billing_url,
-            portal_id=portal.id if portal else None,
-            portal_host=portal.host if portal else "",
-            engine=portal.engine if portal else "http",
-            profile=_profile_of(portal) if portal else PortalProfile(),
-            max_concurrent_accounts=portal.max_concurrent_accounts if portal else 1,
-            has_request_spacing=bool(portal and portal.min_seconds_between_requests > 0),
-            breaker_open_until=portal.breaker_open_until if portal else None,
-            breaker_reason=portal.breaker_reason if portal else None,
+            portal_id=portal.id,
+            portal_host=portal.host,
+            engine=portal.engine,
+            profile=_profile_of(portal),
+            max_concurrent_accounts=portal.max_concurrent_accounts,
+            has_request_spacing=portal.min_seconds_between_requests > 0,
+            portal_state=read_portal_state(session, portal.id),
             is_retry=run.trigger == RunTrigger.RETRY,
             is_test=run.trigger == RunTrigger.TEST,
             retries_run_id=run.parent_run_id,
@@ -143,8 +166,13 @@ class RunLedger:
         if lines:
             self._transact(lambda session: record_log_lines(session, self._run_id, lines))
 
-    def record_outcome(self, account: Account, outcome: AccountOutcome, started_at: datetime | None) -> None:
-        """Store what happened to one account. Raises LeaseLostError."""
+    def record_outcome(
+        self, account: Account, outcome: AccountOutcome, started_at: datetime | None, portal_id: int
+    ) -> str | None:
+        """Store what happened to one account, and how the portal answered its sign-in.
+
+        Returns why the portal's breaker is open now, if this opened it. Raises LeaseLostError.
+        """
         record = ResultRecord(
             account_id=account.id,
             username=account.username,
@@ -160,12 +188,19 @@ class RunLedger:
 
         attempts = count(1)
 
-        def record_once(session: Session) -> None:
-            # A commit may have succeeded although its answer was lost with the connection.
-            if next(attempts) == 1 or not has_result(session, self._run_id, record.account_id):
-                record_result(session, self._run_id, self._token, record, datetime.now(UTC))
+        is_refused = _is_refused(outcome) if started_at is not None else None
 
-        self._transact(record_once)
+        def record_once(session: Session) -> str | None:
+            # A commit may have succeeded although its answer was lost with the connection.
+            if next(attempts) > 1 and has_result(session, self._run_id, record.account_id):
+                return None
+            now = datetime.now(UTC)
+            record_result(session, self._run_id, self._token, record, now)
+            if is_refused is None:
+                return None
+            return record_sign_in(session, portal_id, is_refused=is_refused, now=now)
+
+        return self._transact(record_once)
 
     def record_sample(self, account: Account, sample: TableSample) -> None:
         """Keep the table that a test of the sign-in saw."""
@@ -193,15 +228,36 @@ class RunLedger:
         """Why accounts ended so, if all of them for the same reason."""
         return self._transact(lambda session: get_shared_error(session, self._run_id, status))
 
-    def open_breaker(self, portal_id: int, reason: str, cool_down: timedelta) -> None:
-        """Keep every run from signing in at the portal for a while."""
-        self._transact(
-            lambda session: open_breaker(session, portal_id, reason=reason, now=datetime.now(UTC), cool_down=cool_down)
-        )
+    def read_portal_state(self, portal_id: int) -> PortalState:
+        """How the portal stands at this moment."""
+        return self._transact(lambda session: read_portal_state(session, portal_id))
 
-    def reserve_request(self, portal_id: int) -> float:
-        """Seconds to wait until this request may be sent."""
-        return self._transact(lambda session: reserve_request(session, portal_id))
+    def begin_sign_ins(self, portal_id: int, account_ids: Sequence[int]) -> tuple[PortalState, set[int]]:
+        """Note the accounts that are signed in to now; none of them while the portal's breaker is open.
+
+        Returns those that had not been signed in to in this run before. Raises LeaseLostError.
+        """
+
+        def begin(session: Session) -> tuple[PortalState, set[int]]:
+            state = read_portal_state(session, portal_id)
+            if state.breaker_open_until is not None:
+                return state, set()
+            return state, begin_sign_ins(session, self._run_id, self._token, account_ids)
+
+        return self._transact(begin)
+
+    def reserve_requests(self, portal_id: int, count: int) -> Sequence[float] | None:
+        """Seconds to wait until each of so many requests may be sent; None while the portal wants none."""
+        return self._transact(lambda session: reserve_requests(session, portal_id, count))
+
+    def postpone_requests(self, portal_id: int, seconds: float) -> PortalState:
+        """Keep all runs from sending anything for that long; how the portal stands then."""
+
+        def postpone(session: Session) -> PortalState:
+            postpone_requests(session, portal_id, seconds)
+            return read_portal_state(session, portal_id)
+
+        return self._transact(postpone)
 
     def try_slot(self, portal_id: int, slots: int) -> PortalSlot | None:
         """One of the portal's slots, if one is free among all runs on all machines."""
@@ -284,6 +340,13 @@ def _is_passing(error: DBAPIError) -> bool:
         or state in PASSING_SQLSTATES
         or (state is None and isinstance(error, OperationalError))
     )
+
+
+def _is_refused(outcome: AccountOutcome) -> bool | None:
+    """Whether the portal refused the sign-in; None when what happened does not tell."""
+    if outcome.status in SUCCEEDED_RESULTS:
+        return False
+    return True if outcome.status in REFUSED_RESULTS else None
 
 
 def _profile_of(portal: Portal) -> PortalProfile:

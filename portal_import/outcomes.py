@@ -43,7 +43,7 @@ class PortalProfile:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long, how much, how often and where to. The time that `before_request` waits counts for neither timeout."""
+    """How long, how much, how often and where to. What is waited for a turn counts for neither timeout."""
 
     request_timeout_seconds: float = 30
     account_timeout_seconds: float = 300

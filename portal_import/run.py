@@ -8,31 +8,30 @@ import asyncio
 import logging
 import os
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from datetime import UTC, datetime
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from db.breaker import COOL_DOWN
 from db.encryption import SecretBox, WrongSecretKeyError, open_secret_box
 from db.engine import create_database_engine
-from db.errors import LeaseLostError, PunctualError
+from db.errors import LeaseLostError, PortalNotAuthorisedError, PunctualError
 from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, Engine, LogLevel, ResultCause, ResultStatus, RunStatus
 from db.result_words import count_accounts, describe_failures
-from portal_import.breaker import Breaker
 from portal_import.child import EXIT_LEASE_LOST, RunOrder
 from portal_import.engine.http_engine import import_account, try_sign_in
 from portal_import.engine.repetition import Report
 from portal_import.engine.storage import DocumentStore
 from portal_import.ledger import PortalSlot, RunLedger, RunPlan, decrypt_password
 from portal_import.outcomes import AccountLogin, AccountOutcome, Limits
+from portal_import.portal_gate import AccountGate, RunGate, SignInForbiddenError
 from portal_import.url_templates import InvalidUrlError, fill_url
 from settings import read_settings
 
-BREAKER_COOL_DOWN = timedelta(minutes=30)
-LOG_FLUSH_SECONDS = 1.0
+TICK_SECONDS = 1.0
 SLOT_POLL_SECONDS = 0.25
 NO_ACCOUNTS = "the job has no accounts; upload its accounts CSV"
 NO_ACCOUNT_LEFT = "the accounts that were to be tried again are no longer in the job"
@@ -42,8 +41,6 @@ STILL_LEFT_ALONE = (
     " job's page"
 )
 TEST_SECONDS = 120  # somebody waits for it, and the job's runs as well
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +77,14 @@ class ImportRun:
         self._box = box
         self._store = store
         self._limits = limits
-        self._breaker = Breaker()
 
     async def run(self) -> None:
         """Do everything that is left of the run and end it. Raises LeaseLostError."""
-        plan = await self._in_ledger(self._ledger.load_plan)
+        try:
+            plan = await self._ledger.in_thread(self._ledger.load_plan)
+        except PortalNotAuthorisedError as error:
+            await self._finish(RunStatus.FAILED, str(error))
+            return
         if plan.accounts_total == 0:
             without = NO_TESTED_ACCOUNT if plan.is_test else NO_ACCOUNT_LEFT if plan.is_retry else NO_ACCOUNTS
             await self._finish(RunStatus.FAILED, without)
@@ -93,56 +93,40 @@ class ImportRun:
             await self._finish(RunStatus.FAILED, "the browser engine is not available in this version")
             return
         await self._import_accounts(plan)
-        counts = await self._in_ledger(self._ledger.count_results)
+        counts = await self._ledger.in_thread(self._ledger.count_results)
         if plan.is_test:
             await self._finish(*await self._judge_test(counts))
             return
-        ours = await self._in_ledger(self._ledger.get_shared_error, ResultStatus.FAILED)
+        ours = await self._ledger.in_thread(self._ledger.get_shared_error, ResultStatus.FAILED)
         await self._finish(*self._judge(counts, ours))
 
     async def _import_accounts(self, plan: RunPlan) -> None:
         self._log_start(plan)
+        gate = RunGate(self._ledger, plan, max_rest_seconds=self._limits.max_retry_wait_seconds)
         waiting = iter(plan.accounts)
         workers = min(plan.max_concurrent_accounts, len(plan.accounts))
         async with asyncio.TaskGroup() as outer:
-            flusher = outer.create_task(self._flush_log_forever())
+            ticker = outer.create_task(self._tick_forever(gate))
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
-                    group.create_task(self._work_through(plan, waiting))
-            flusher.cancel()
+                    group.create_task(self._work_through(plan, gate, waiting))
+            ticker.cancel()
 
-    async def _work_through(self, plan: RunPlan, waiting: Iterator[Account]) -> None:
+    async def _work_through(self, plan: RunPlan, gate: RunGate, waiting: Iterator[Account]) -> None:
         for account in waiting:
-            refusal = self._refuse(plan, account)
+            refusal = (None if plan.is_test else _leave_alone(account)) or gate.refuse()
             if refusal is not None:
-                await self._record(plan, account, refusal, None)
+                await self._record(plan, gate, account, refusal, None)
                 continue
             slot = await self._take_slot(plan)
             try:
                 started_at = datetime.now(UTC)
-                outcome = await self._import(plan, account)
+                outcome = await self._import(plan, gate, account)
             finally:
-                if slot is not None and plan.portal_id is not None:
-                    await self._in_ledger(self._ledger.free_slot, plan.portal_id, slot)
-            await self._record(plan, account, outcome, started_at)
-            if not plan.is_test:
-                await self._watch_breaker(plan, outcome)
+                await self._ledger.in_thread(self._ledger.free_slot, plan.portal_id, slot)
+            await self._record(plan, gate, account, outcome, started_at)
 
-    def _refuse(self, plan: RunPlan, account: Account) -> AccountOutcome | None:
-        """The outcome of an account that must not be signed in to now."""
-        if account.status == AccountStatus.NEEDS_ATTENTION and not plan.is_test:
-            why = account.status_reason or "an earlier run could not sign in"
-            advice = "replace its row in the CSV, or press Try again next run on the job's page"
-            words = f"left alone since an earlier run: {why}; to go on, {advice}"
-            return _refused(ResultStatus.NEEDS_ATTENTION, words, ResultCause.LEFT_ALONE)
-        if plan.breaker_open_until is not None and plan.breaker_open_until > datetime.now(UTC):
-            why = f"{plan.portal_host} is left alone until {plan.breaker_open_until:%d %b %H:%M} UTC"
-            return _refused(ResultStatus.NOT_TRIED, f"{why}: {plan.breaker_reason}", ResultCause.BREAKER)
-        if self._breaker.reason is not None:
-            return _refused(ResultStatus.NOT_TRIED, f"not tried, because {self._breaker.reason}", ResultCause.BREAKER)
-        return None
-
-    async def _import(self, plan: RunPlan, account: Account) -> AccountOutcome:
+    async def _import(self, plan: RunPlan, gate: RunGate, account: Account) -> AccountOutcome:
         def report(level: LogLevel, message: str) -> None:
             self._ledger.log(level, f"{account.username}: {message}", account.id)
 
@@ -159,7 +143,9 @@ class ImportRun:
         except InvalidUrlError as error:
             return _refused(ResultStatus.FAILED, str(error))
         try:
-            return await self._visit(plan, account, login, report)
+            return await self._visit(plan, gate, account, login, report)
+        except SignInForbiddenError as error:
+            return error.outcome
         except OSError as error:
             return _refused(ResultStatus.FAILED, f"a bill could not be stored: {error.strerror or error}")
         except (PunctualError, SQLAlchemyError):
@@ -170,56 +156,41 @@ class ImportRun:
             logger.error("account %s failed unexpectedly: %s\n%s", account.id, type(error).__name__, where)
             return _refused(ResultStatus.FAILED, f"the import failed unexpectedly ({type(error).__name__})")
 
-    async def _visit(self, plan: RunPlan, account: Account, login: AccountLogin, report: Report) -> AccountOutcome:
-        before_request = self._spacer(plan)
+    async def _visit(
+        self, plan: RunPlan, gate: RunGate, account: Account, login: AccountLogin, report: Report
+    ) -> AccountOutcome:
+        its_gate = AccountGate(gate, account.id)
         if not plan.is_test:
-            return await import_account(
-                login, plan.profile, self._limits, self._store, report=report, before_request=before_request
-            )
+            return await import_account(login, plan.profile, self._limits, self._store, report=report, gate=its_gate)
         limits = replace(self._limits, account_timeout_seconds=TEST_SECONDS)
-        test = await try_sign_in(login, plan.profile, limits, report=report, before_request=before_request)
+        test = await try_sign_in(login, plan.profile, limits, report=report, gate=its_gate)
         if test.sample is not None:
-            await self._in_ledger(self._ledger.record_sample, account, test.sample)
+            await self._ledger.in_thread(self._ledger.record_sample, account, test.sample)
         if test.outcome.status in SUCCEEDED_RESULTS and account.status == AccountStatus.NEEDS_ATTENTION:
             report(LogLevel.WARNING, STILL_LEFT_ALONE)
         return test.outcome
 
     async def _record(
-        self, plan: RunPlan, account: Account, outcome: AccountOutcome, started_at: datetime | None
+        self, plan: RunPlan, gate: RunGate, account: Account, outcome: AccountOutcome, started_at: datetime | None
     ) -> None:
-        await self._in_ledger(self._ledger.record_outcome, account, outcome, started_at)
+        opened = await self._ledger.in_thread(self._ledger.record_outcome, account, outcome, started_at, plan.portal_id)
         level = LogLevel.INFO if outcome.status in SUCCEEDED_RESULTS else LogLevel.WARNING
         words = outcome.status.value.replace("_", " ")
         found = ", the sign-in works" if plan.is_test else f", {len(outcome.bills)} bills"
         detail = f": {outcome.error}" if outcome.error else found
         self._ledger.log(level, f"{account.username}: {words}{detail}", account.id)
+        if opened is not None:
+            minutes = int(COOL_DOWN.total_seconds() // 60)
+            self._ledger.log(LogLevel.ERROR, f"{opened}; {plan.portal_host} is left alone for {minutes} minutes")
+            await gate.refresh()
 
-    async def _watch_breaker(self, plan: RunPlan, outcome: AccountOutcome) -> None:
-        was_open = self._breaker.reason is not None
-        if outcome.status in (*SUCCEEDED_RESULTS, ResultStatus.WRONG_CREDENTIALS, ResultStatus.NEEDS_ATTENTION):
-            self._breaker.record(refused=outcome.status not in SUCCEEDED_RESULTS)
-        reason = self._breaker.reason
-        if reason is not None and not was_open and plan.portal_id is not None:
-            minutes = int(BREAKER_COOL_DOWN.total_seconds() // 60)
-            self._ledger.log(LogLevel.ERROR, f"{reason}; {plan.portal_host} is left alone for {minutes} minutes")
-            await self._in_ledger(self._ledger.open_breaker, plan.portal_id, reason, BREAKER_COOL_DOWN)
-
-    async def _take_slot(self, plan: RunPlan) -> PortalSlot | None:
+    async def _take_slot(self, plan: RunPlan) -> PortalSlot:
         """Wait for one of the portal's places, shared with all other runs."""
-        if plan.portal_id is None:
-            return None
         while True:
-            slot = await self._in_ledger(self._ledger.try_slot, plan.portal_id, plan.max_concurrent_accounts)
+            slot = await self._ledger.in_thread(self._ledger.try_slot, plan.portal_id, plan.max_concurrent_accounts)
             if slot is not None:
                 return slot
             await asyncio.sleep(SLOT_POLL_SECONDS)
-
-    def _spacer(self, plan: RunPlan) -> Callable[[], Awaitable[None]]:
-        async def wait_for_turn() -> None:
-            if plan.has_request_spacing and plan.portal_id is not None:
-                await asyncio.sleep(await self._in_ledger(self._ledger.reserve_request, plan.portal_id))
-
-        return wait_for_turn
 
     def _judge(self, counts: dict[ResultStatus, int], our_fault: str | None) -> tuple[RunStatus, str | None]:
         """The run's outcome and its reason in words; a fault on this side, such as a full disk, is named."""
@@ -233,15 +204,17 @@ class ImportRun:
         [status] = counts
         if status in SUCCEEDED_RESULTS:
             return RunStatus.COMPLETED, None
-        return RunStatus.FAILED, await self._in_ledger(self._ledger.get_shared_error, status)
+        return RunStatus.FAILED, await self._ledger.in_thread(self._ledger.get_shared_error, status)
 
     async def _finish(self, outcome: RunStatus, reason: str | None) -> None:
-        await self._in_ledger(self._ledger.finish, outcome, reason)
+        await self._ledger.in_thread(self._ledger.finish, outcome, reason)
 
-    async def _flush_log_forever(self) -> None:
+    async def _tick_forever(self, gate: RunGate) -> None:
+        """Store the log, and learn what other runs have found out about the portal."""
         while True:
-            await asyncio.sleep(LOG_FLUSH_SECONDS)
-            await self._in_ledger(self._ledger.flush_log)
+            await asyncio.sleep(TICK_SECONDS)
+            await self._ledger.in_thread(self._ledger.flush_log)
+            await gate.refresh()
 
     def _log_start(self, plan: RunPlan) -> None:
         left = len(plan.accounts)
@@ -253,8 +226,15 @@ class ImportRun:
             return
         self._ledger.log(LogLevel.INFO, f"started: {count_accounts(left)}{retried} at {plan.portal_host}{resumed}")
 
-    async def _in_ledger(self, function: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._ledger.thread, function, *args)
+
+def _leave_alone(account: Account) -> AccountOutcome | None:
+    """The outcome of an account that waits for a person."""
+    if account.status != AccountStatus.NEEDS_ATTENTION:
+        return None
+    why = account.status_reason or "an earlier run could not sign in"
+    advice = "replace its row in the CSV, or press Try again next run on the job's page"
+    words = f"left alone since an earlier run: {why}; to go on, {advice}"
+    return _refused(ResultStatus.NEEDS_ATTENTION, words, ResultCause.LEFT_ALONE)
 
 
 def _refused(status: ResultStatus, error: str, cause: ResultCause | None = None) -> AccountOutcome:

@@ -160,6 +160,24 @@ def ordinary_routes(**accounts: str) -> dict[str, Route]:
 
 
 @dataclass
+class OpenGate:
+    """Lets everything through at once, and notes what it was asked."""
+
+    turns: int = 0
+    sign_ins: int = 0
+    postponed: list[float] = field(default_factory=list)
+
+    async def wait_for_turn(self) -> None:
+        self.turns += 1
+
+    async def begin_sign_in(self) -> None:
+        self.sign_ins += 1
+
+    async def postpone(self, seconds: float) -> None:
+        self.postponed.append(seconds)
+
+
+@dataclass
 class Visit:
     """One import and all that it left behind."""
 
@@ -168,7 +186,7 @@ class Visit:
     folder: Path
     lines: list[tuple[LogLevel, str]] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
-    turns: int = 0
+    gate: OpenGate = field(default_factory=OpenGate)
 
     @property
     def said(self) -> str:
@@ -189,21 +207,16 @@ async def visit(
     login_path: str = "/login",
     billing_path: str = "/billing",
     storage_url: str | None = None,
-    before_request: Callable[[], Awaitable[None]] | None = None,
+    gate: OpenGate | None = None,
 ) -> Visit:
     """Import one account from a running portal. Waits before repetitions are noted, not waited."""
     folder = Path(tempfile.mkdtemp())
     login = AccountLogin(username, password, portal.url + login_path, portal.url + billing_path)
-    made = Visit(AccountOutcome(None), portal, folder)  # type: ignore[arg-type]
+    made = Visit(AccountOutcome(None), portal, folder, gate=gate or OpenGate())  # type: ignore[arg-type]
     weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
 
     async def note_wait(seconds: float) -> None:
         made.waits.append(seconds)
-
-    async def note_turn() -> None:
-        made.turns += 1
-        if before_request:
-            await before_request()
 
     made.outcome = await import_account(
         login,
@@ -211,7 +224,7 @@ async def visit(
         limits,
         DocumentStore(storage_url or folder.as_uri()),
         report=lambda level, line: made.lines.append((level, line)),
-        before_request=note_turn,
+        gate=made.gate,
         sleep=note_wait,
     )
     return made

@@ -123,6 +123,7 @@ class Account(Base):
     status: Mapped[str] = mapped_column(server_default=AccountStatus.READY, default=AccountStatus.READY)
     status_reason: Mapped[str | None]
     last_success_at: Mapped[Instant | None]
+    sign_in_run_id: Mapped[int | None] = mapped_column(BigInteger, comment="The run that last sent the password")
     created_at: Mapped[Now]
 
 

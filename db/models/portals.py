@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Boolean, CheckConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, BigId, Instant, Now, one_of
@@ -38,6 +38,15 @@ class Portal(Base):
         server_default=text("0.05"), default=0.05, comment="Spacing held across runs and machines"
     )
     next_request_at: Mapped[Instant | None] = mapped_column(comment="When the next request may be sent")
+    retry_after_at: Mapped[Instant | None] = mapped_column(
+        comment="The portal asked for no requests before this instant (Retry-After)"
+    )
+    recent_refusals: Mapped[list[bool]] = mapped_column(
+        ARRAY(Boolean),
+        server_default=text("'{}'"),
+        default=list,
+        comment="Of the last ten sign-ins, those since the first refused one: whether refused, newest last",
+    )
     breaker_open_until: Mapped[Instant | None] = mapped_column(comment="No sign-ins before this instant")
     breaker_reason: Mapped[str | None]
     authorised_by: Mapped[str | None] = mapped_column(comment="User id; kept when the user goes")

@@ -84,6 +84,31 @@ def upgrade() -> None:
     op.create_index("ix_bill_versions_bill_id_id", "bill_versions", ["bill_id", "id"])
     op.create_index("ix_bill_versions_replaced_in_run", "bill_versions", ["replaced_in_run"])
 
+    # The guards of a portal, held across runs.
+    op.add_column(
+        "portals",
+        sa.Column(
+            "retry_after_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="The portal asked for no requests before this instant (Retry-After)",
+        ),
+    )
+    op.add_column(
+        "portals",
+        sa.Column(
+            "recent_refusals",
+            ARRAY(sa.Boolean()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+            comment="Of the last ten sign-ins, those since the first refused one: whether refused, newest last",
+        ),
+    )
+    op.add_column(
+        "accounts",
+        sa.Column("sign_in_run_id", sa.BigInteger(), nullable=True, comment="The run that last sent the password"),
+    )
+
 
 def downgrade() -> None:
     raise NotImplementedError("migrations only go forward; restore a backup instead")

@@ -9,6 +9,7 @@ from portal_import.engine.billing_page import BillingPage, BillOnPage, read_bill
 from portal_import.engine.document_links import DocumentLink
 from portal_import.engine.downloads import NotADocumentError, download_document
 from portal_import.engine.errors import VisitError
+from portal_import.engine.gate import PortalGate
 from portal_import.engine.missing_bills import require_no_bills
 from portal_import.engine.page import Page
 from portal_import.engine.repetition import Report
@@ -26,7 +27,7 @@ async def visit_account(
     storage: DocumentStore,
     *,
     report: Report,
-    before_request: Callable[[], Awaitable[None]],
+    gate: PortalGate,
     sleep: Callable[[float], Awaitable[None]],
     enter: Callable[[VisitRules], Visitor],
 ) -> AccountOutcome:
@@ -36,9 +37,7 @@ async def visit_account(
     async def make(visitor: Visitor, rules: VisitRules) -> None:
         await _Visit(visitor, rules, storage, bills).make()
 
-    end = await conduct_visit(
-        login, profile, limits, report=report, before_request=before_request, sleep=sleep, enter=enter, make=make
-    )
+    end = await conduct_visit(login, profile, limits, report=report, gate=gate, sleep=sleep, enter=enter, make=make)
     collected = _give_keys(bills)
     if end.failure is not None:
         return replace(end.failure, bills=collected)

@@ -16,9 +16,10 @@ from yarl import URL
 
 from portal_import.engine.addresses import origin, resolve, show
 from portal_import.engine.errors import PassingError, VisitError, describe_status, explain_request_error
+from portal_import.engine.gate import PortalGate
 from portal_import.engine.networks import make_socket_factory
 from portal_import.engine.page import Page, decode_page
-from portal_import.engine.repetition import PASSING_STATUSES, Repetition, Report, read_retry_after
+from portal_import.engine.repetition import PASSING_STATUSES, RESTING_STATUSES, Repetition, Report, read_retry_after
 from portal_import.engine.submission import Submission
 from portal_import.outcomes import Limits
 from settings import VERSION
@@ -49,11 +50,12 @@ class PortalClient:
         limits: Limits,
         *,
         report: Report,
-        before_request: Callable[[], Awaitable[None]],
+        gate: PortalGate,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._limits = limits
-        self._before_request = before_request
+        self._gate = gate
+        self._has_begun_sign_in = False
         self._repetition = Repetition(limits, report=report, sleep=sleep)
         # unsafe: hosts that are IP addresses may set cookies too. Values go back as they came.
         self._jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
@@ -115,7 +117,12 @@ class PortalClient:
         async with (
             session,
             self._send(
-                session, "POST", submission.url, _with_referer(headers, submission.url, referer), submission.body
+                session,
+                "POST",
+                submission.url,
+                _with_referer(headers, submission.url, referer),
+                submission.body,
+                has_password=True,
             ) as response,
         ):
             if response.status in (307, 308):
@@ -142,13 +149,24 @@ class PortalClient:
 
     @asynccontextmanager
     async def _send(
-        self, session: aiohttp.ClientSession, method: str, url: str, headers: dict[str, str], body: bytes | None = None
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None = None,
+        *,
+        has_password: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request and yield its answer, aiohttp's exceptions turned into VisitErrors."""
-        await self._before_request()
+        await self._gate.wait_for_turn()
+        if has_password and not self._has_begun_sign_in:
+            await self._gate.begin_sign_in()
+            self._has_begun_sign_in = True
         try:
             address = _parse_url(url)
             async with session.request(method, address, headers=headers, data=body, allow_redirects=False) as response:
+                await self._heed_retry_after(response)
                 try:
                     yield response
                 finally:
@@ -157,6 +175,13 @@ class PortalClient:
                         response.close()
         except (aiohttp.ClientError, OSError) as error:
             raise explain_request_error(error, self._limits.request_timeout_seconds) from error
+
+    async def _heed_retry_after(self, response: aiohttp.ClientResponse) -> None:
+        """A portal that says when to come back says it to all who visit it."""
+        if response.status in RESTING_STATUSES:
+            seconds = read_retry_after(response.headers.get("Retry-After", ""), response.headers.get("Date", ""))
+            if seconds:
+                await self._gate.postpone(seconds)
 
     async def _read_page(self, response: aiohttp.ClientResponse) -> Page:
         limit = self._limits.max_page_bytes

@@ -7,6 +7,7 @@ from typing import Self
 
 from portal_import.engine.account_visit import visit_account
 from portal_import.engine.client import PortalClient
+from portal_import.engine.gate import PortalGate
 from portal_import.engine.page import Page
 from portal_import.engine.repetition import Report
 from portal_import.engine.sign_in_test import visit_for_test
@@ -23,17 +24,16 @@ async def import_account(
     storage: DocumentStore,
     *,
     report: Report,
-    before_request: Callable[[], Awaitable[None]],
+    gate: PortalGate,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AccountOutcome:
     """Sign in once, read the billing page, store every document, and say how that ended.
 
-    Nothing that a portal does is raised; what `report` and `before_request` raise is. `report` gets lines
-    for people, free of passwords, cookies and query strings. `before_request` is awaited before each HTTP
-    request; `sleep` waits before a repeated one.
+    Nothing that a portal does is raised; what `report` and `gate` raise is, but for VisitErrors. `report` gets
+    lines for people, free of passwords, cookies and query strings; `sleep` waits before a repeated request.
     """
     return await visit_account(
-        login, profile, limits, storage, report=report, before_request=before_request, sleep=sleep, enter=_HttpVisitor
+        login, profile, limits, storage, report=report, gate=gate, sleep=sleep, enter=_HttpVisitor
     )
 
 
@@ -43,13 +43,11 @@ async def try_sign_in(
     limits: Limits,
     *,
     report: Report,
-    before_request: Callable[[], Awaitable[None]],
+    gate: PortalGate,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> SignInTest:
     """Sign in once, open the billing page and report what was seen on the way; store nothing. Else as an import."""
-    return await visit_for_test(
-        login, profile, limits, report=report, before_request=before_request, sleep=sleep, enter=_HttpVisitor
-    )
+    return await visit_for_test(login, profile, limits, report=report, gate=gate, sleep=sleep, enter=_HttpVisitor)
 
 
 class _HttpVisitor:
@@ -57,9 +55,7 @@ class _HttpVisitor:
 
     def __init__(self, rules: VisitRules) -> None:
         self._rules = rules
-        self._client = PortalClient(
-            rules.limits, report=rules.report, before_request=rules.before_request, sleep=rules.sleep
-        )
+        self._client = PortalClient(rules.limits, report=rules.report, gate=rules.gate, sleep=rules.sleep)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()

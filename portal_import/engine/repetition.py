@@ -10,6 +10,7 @@ from portal_import.engine.errors import PassingError, VisitError
 from portal_import.outcomes import Limits
 
 PASSING_STATUSES = frozenset({429, 502, 503, 504})
+RESTING_STATUSES = frozenset({429, 503})
 FIRST_RETRY_SECONDS = 1.0
 
 T = TypeVar("T")

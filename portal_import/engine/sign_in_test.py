@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from db.models import LogLevel, ResultStatus
 from portal_import.engine.billing_page import BillingPage, read_billing_page
+from portal_import.engine.gate import PortalGate
 from portal_import.engine.missing_bills import require_no_bills
 from portal_import.engine.page import Page
 from portal_import.engine.page_notes import note_page
@@ -20,7 +21,7 @@ async def visit_for_test(
     limits: Limits,
     *,
     report: Report,
-    before_request: Callable[[], Awaitable[None]],
+    gate: PortalGate,
     sleep: Callable[[float], Awaitable[None]],
     enter: Callable[[VisitRules], Visitor],
 ) -> SignInTest:
@@ -48,7 +49,7 @@ async def visit_for_test(
         profile,
         limits,
         report=report,
-        before_request=before_request,
+        gate=gate,
         sleep=sleep,
         enter=enter,
         make=make,

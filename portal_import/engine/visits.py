@@ -13,6 +13,7 @@ from db.models import LogLevel, ResultCause
 from portal_import.engine.addresses import hide_queries
 from portal_import.engine.client import PortalClient
 from portal_import.engine.errors import VisitError
+from portal_import.engine.gate import PortalGate
 from portal_import.engine.page import Page
 from portal_import.engine.repetition import Report
 from portal_import.engine.secrecy import Redactor
@@ -27,7 +28,7 @@ def overlook(name: str, page: Page) -> None:
 
 @dataclass(frozen=True)
 class VisitRules:
-    """What holds for one account's visit, whoever makes it. `before_request` is awaited before each HTTP request.
+    """What holds for one account's visit, whoever makes it. Every request asks the `gate` for its turn.
 
     `observe` is shown each page on the way to the bills, under the name that people know it by.
     """
@@ -37,7 +38,7 @@ class VisitRules:
     limits: Limits
     report: Report
     redact: Redactor
-    before_request: Callable[[], Awaitable[None]]
+    gate: PortalGate
     sleep: Callable[[float], Awaitable[None]]
     observe: Observe = overlook
 
@@ -73,7 +74,7 @@ async def conduct_visit(
     limits: Limits,
     *,
     report: Report,
-    before_request: Callable[[], Awaitable[None]],
+    gate: PortalGate,
     sleep: Callable[[float], Awaitable[None]],
     enter: Callable[[VisitRules], Visitor],
     make: Callable[[Visitor, VisitRules], Awaitable[None]],
@@ -86,15 +87,8 @@ async def conduct_visit(
         report(level, redact(hide_queries(line)))
 
     deadline = asyncio.timeout(limits.account_timeout_seconds)
-
-    async def wait_for_turn() -> None:
-        loop, when = asyncio.get_running_loop(), deadline.when()
-        started = loop.time()
-        await before_request()
-        if when is not None and not deadline.expired():
-            deadline.reschedule(when + loop.time() - started)
-
-    rules = VisitRules(login, profile, limits, report_safely, redact, wait_for_turn, sleep, note(report_safely))
+    untimed = _UntimedGate(gate, deadline)
+    rules = VisitRules(login, profile, limits, report_safely, redact, untimed, sleep, note(report_safely))
     visitor = enter(rules)
     ending: VisitError | None = None
     try:
@@ -109,6 +103,23 @@ async def conduct_visit(
         ending = VisitError(words, cause=ResultCause.TIMEOUT)
     retries = visitor.retry_attempts
     return VisitEnd(_make_failure(ending, retries, redact) if ending is not None else None, retries)
+
+
+class _UntimedGate:
+    """The gate, with what is waited for a turn added to the account's time."""
+
+    def __init__(self, gate: PortalGate, deadline: asyncio.Timeout) -> None:
+        self.begin_sign_in = gate.begin_sign_in
+        self.postpone = gate.postpone
+        self._gate = gate
+        self._deadline = deadline
+
+    async def wait_for_turn(self) -> None:
+        loop, when = asyncio.get_running_loop(), self._deadline.when()
+        started = loop.time()
+        await self._gate.wait_for_turn()
+        if when is not None and not self._deadline.expired():
+            self._deadline.reschedule(when + loop.time() - started)
 
 
 def _make_failure(error: VisitError, retries: int, redact: Redactor) -> AccountOutcome:

@@ -19,6 +19,7 @@ from portal_import.accounts_csv import read_accounts_csv
 from portal_import.engine.http_engine import import_account
 from portal_import.engine.storage import DocumentStore
 from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile
+from tests.portal_server import OpenGate
 
 DEADLINE_SECONDS = 20
 
@@ -49,9 +50,6 @@ class DemoRun:
 async def import_all(demo_url: str, folder: Path) -> DemoRun:
     run = DemoRun({}, [], [])
 
-    async def take_turn() -> None:
-        pass
-
     async def note_wait(seconds: float) -> None:
         run.waits.append(seconds)
 
@@ -62,7 +60,7 @@ async def import_all(demo_url: str, folder: Path) -> DemoRun:
             Limits(),
             DocumentStore(folder.as_uri()),
             report=lambda level, line: run.lines.append(line),
-            before_request=take_turn,
+            gate=OpenGate(),
             sleep=note_wait,
         )
 

@@ -12,6 +12,7 @@ from portal_import.outcomes import Limits
 from tests.portal_server import (
     BILLING_PAGE,
     PDF,
+    OpenGate,
     Request,
     ScriptedPortal,
     Visit,
@@ -44,7 +45,7 @@ def test_account_is_imported():
         ("GET", "/login"), ("POST", "/login"), ("GET", "/home"), ("GET", "/billing"),
         ("GET", "/bills/17.pdf"), ("GET", "/bills/18.pdf"),
     ]  # fmt: skip
-    assert made.turns == len(made.portal.requests)
+    assert made.gate.turns == len(made.portal.requests)
     assert made.waits == []
     check_no_secrets(made)
 
@@ -126,19 +127,22 @@ def test_cookies_are_never_shared_between_accounts():
 
 
 def test_what_the_caller_raises_is_passed_on():
-    async def refuse() -> None:
-        raise LookupError("lost the lease")
+    class ClosedGate(OpenGate):
+        async def wait_for_turn(self) -> None:
+            raise LookupError("lost the lease")
 
     with pytest.raises(LookupError, match="lost the lease"):
-        run_import(ordinary_routes(), before_request=refuse)
+        run_import(ordinary_routes(), gate=ClosedGate())
 
 
 def test_waiting_for_a_turn_does_not_count_as_the_portals_time():
-    async def wait_politely() -> None:
-        await asyncio.sleep(0.4)
+    class SlowGate(OpenGate):
+        async def wait_for_turn(self) -> None:
+            await super().wait_for_turn()
+            await asyncio.sleep(0.4)
 
-    made = run_import(ordinary_routes(), before_request=wait_politely, limits=Limits(account_timeout_seconds=2))
-    assert made.turns == 6
+    made = run_import(ordinary_routes(), gate=SlowGate(), limits=Limits(account_timeout_seconds=2))
+    assert made.gate.turns == 6
     assert made.outcome.status is ResultStatus.SUCCESS
 
 

@@ -1,20 +1,23 @@
-"""The breaker of a run: when it opens, and that it stays open."""
+"""The rule by which the breaker of a portal opens."""
 
 import pytest
 
-from portal_import.breaker import Breaker
+from db.breaker import WINDOW, add_sign_in, judge_sign_ins
 
 
-def feed(answers: str) -> Breaker:
-    breaker = Breaker()
+def feed(answers: str) -> list[bool]:
+    recent: list[bool] = []
     for answer in answers:
-        breaker.record(refused=answer == "x")
-    return breaker
+        recent = add_sign_in(recent, is_refused=answer == "x")
+        assert len(recent) <= WINDOW
+    return recent
 
 
-@pytest.mark.parametrize("answers", ["", "xxxx", "xxxx.xxxx", "xx.xx.xx.", "x.x.x.x.x.x.", "." * 50])
+@pytest.mark.parametrize(
+    "answers", ["", "xxxx", "xxxx.x....xxx", ".xxxx.x", "xx.xx.x.", "x.x.x.x.x.", "x.x.x.x.x.......x", "." * 50]
+)
 def test_breaker_stays_closed(answers: str) -> None:
-    assert feed(answers).reason is None
+    assert judge_sign_ins(feed(answers)) is None
 
 
 @pytest.mark.parametrize(
@@ -22,15 +25,17 @@ def test_breaker_stays_closed(answers: str) -> None:
     [
         ("xxxxx", "the portal refused 5 sign-ins in a row"),
         ("...xxxxx", "the portal refused 5 sign-ins in a row"),
-        ("xxx.xxx...", "the portal refused 6 of the last 10 sign-ins"),
-        (".....xxx.xxx.", "the portal refused 6 of the last 10 sign-ins"),
+        ("xxx.xxx", "the portal refused 6 of the last 7 sign-ins"),
+        ("....xxx.xxx", "the portal refused 6 of the last 7 sign-ins"),
+        ("x.xx.x.x.x", "the portal refused 6 of the last 10 sign-ins"),
+        ("x......xx.xx.x.x", "the portal refused 6 of the last 9 sign-ins"),
     ],
 )
 def test_breaker_opens(answers: str, reason: str) -> None:
-    assert feed(answers).reason == reason
+    assert judge_sign_ins(feed(answers)) == reason
 
 
-def test_open_breaker_is_not_closed_by_a_sign_in_that_was_under_way() -> None:
-    breaker = feed("xxxxx")
-    breaker.record(refused=False)
-    assert breaker.reason == "the portal refused 5 sign-ins in a row"
+def test_sign_ins_before_the_first_refused_one_need_not_be_kept() -> None:
+    assert feed("." * 20) == []
+    assert feed("....x.") == [True, False]
+    assert feed("x" + "." * WINDOW) == []
