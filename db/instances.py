@@ -60,9 +60,9 @@ def record_fire_pass(session: Session, instance_id: str, now: datetime) -> None:
     _update(session, instance_id, last_seen_at=now, last_fire_at=now)
 
 
-def record_slots(session: Session, instance_id: str, slots: int) -> None:
-    """This process can execute that many runs now, on a cluster those of all processes together."""
-    _update(session, instance_id, slots=slots)
+def record_slots(session: Session, instance_id: str, slots: int, *, cluster: str | None) -> None:
+    """So many runs can be executed now on the cluster that this process uses; None while it is away."""
+    _update(session, instance_id, slots=slots, cluster=cluster)
 
 
 def is_registered(session: Session, instance_id: str) -> bool:
@@ -82,6 +82,18 @@ def list_instances(session: Session, now: datetime) -> Sequence[SchedulerInstanc
         .where(SchedulerInstance.stopped_at.is_(None), SchedulerInstance.last_seen_at > now - SILENT_AFTER)
         .order_by(SchedulerInstance.started_at.desc())
     ).all()
+
+
+def count_slots(session: Session, now: datetime) -> int:
+    """How many runs all processes together can execute at once: a cluster's slots count once, whoever uses them."""
+    own = 0
+    of_clusters: dict[str, int] = {}
+    for instance in list_instances(session, now):
+        if instance.cluster is None:
+            own += instance.slots
+        else:  # each of them looks once a second, so for a moment they may disagree
+            of_clusters[instance.cluster] = max(of_clusters.get(instance.cluster, 0), instance.slots)
+    return own + sum(of_clusters.values())
 
 
 def get_scheduler_health(session: Session, now: datetime) -> SchedulerHealth:

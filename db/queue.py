@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from db.instances import list_instances
+from db.instances import count_slots
 from db.models import Job, JobStatus, Portal, Priority, Run, RunStatus
 from db.retries import is_jobs_turn
 from db.turns import list_behind, list_turns
@@ -97,7 +97,7 @@ def _look_around(session: Session, queued: Sequence[Run], now: datetime) -> _Sur
     line = {turn.run_id: n for n, turn in enumerate(list_turns(session, now, LINE_READ), start=1)}
     are_all_in_line = all(run.id in line for run in queued)
     return _Surroundings(
-        slots=sum(instance.slots for instance in list_instances(session, now)),
+        slots=count_slots(session, now),
         running=sum(at_portals.values()),
         running_jobs=set(session.scalars(running_jobs)),
         behind=list_behind(session, [run.id for run in queued], now),

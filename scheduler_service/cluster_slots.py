@@ -62,6 +62,7 @@ class ClusterSlots:
         self._waiting: dict[str, Waiting] = {}  # by lease token, which is also the name of the task
         self._pause_until = 0.0
         self._instance_id = ""
+        self._recorded_name: str | None = None
         self._clock: Clock | None = None
         self.executor = DaskExecutor(self._cluster, self._note_end)
         self.size = 0
@@ -76,10 +77,13 @@ class ClusterSlots:
     def watch(self) -> None:
         """See how many slots there are now."""
         self._cluster.refresh()
-        size = self._cluster.threads
+        size, name = self._cluster.threads, self._cluster.name
+        if (size, name) == (self.size, self._recorded_name):
+            return
+        with transaction(self._engine) as session:
+            record_slots(session, self._instance_id, size, cluster=name)
+        self._recorded_name = name
         if size != self.size:
-            with transaction(self._engine) as session:
-                record_slots(session, self._instance_id, size)
             logger.info("slots on the Dask cluster: %s", size)
             self.size = size
             self._on_free()

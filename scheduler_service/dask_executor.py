@@ -35,12 +35,16 @@ class DaskExecutor(BaseExecutor):
         if future is not None:
             self._cluster.cancel(future)
 
-    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
+    def submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        """Submit it; where the cluster takes none, this is its end."""
         try:
-            future = self._cluster.submit(*job.args, key=job.id)
+            super().submit_job(job, run_times)
         except (ClusterAwayError, ClosedClientError) as error:
+            self._instances.pop(job.id, None)  # APScheduler has begun to count it, and would for ever
             self._on_end(job.id, str(error))
-            return
+
+    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        future = self._cluster.submit(*job.args, key=job.id)
         with self._futures_lock:
             self._futures[job.id] = future
         future.add_done_callback(partial(self._end, job.id, run_times[0]))

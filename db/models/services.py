@@ -16,6 +16,9 @@ class SchedulerInstance(Base):
     pid: Mapped[int]
     version: Mapped[str]
     slots: Mapped[int]
+    cluster: Mapped[str | None] = mapped_column(
+        comment="The Dask cluster whose slots it uses, which others may use too; NULL: they are its own"
+    )
     zone_rules: Mapped[str | None] = mapped_column(comment="Version of the time zone rules that it fires by")
     started_at: Mapped[Now]
     last_seen_at: Mapped[Now]

@@ -43,6 +43,17 @@ def upgrade() -> None:
     )
     test_sign_ins()
 
+    # Whose slots a scheduler counts.
+    op.add_column(
+        "scheduler_instances",
+        sa.Column(
+            "cluster",
+            sa.Text(),
+            nullable=True,
+            comment="The Dask cluster whose slots it uses, which others may use too; NULL: they are its own",
+        ),
+    )
+
     # What a bill was before it changed.
     for column in (
         sa.Column(

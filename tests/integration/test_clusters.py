@@ -6,13 +6,14 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, select, text
+from sqlalchemy.orm import Session
 
 from db.attempts import list_attempts
 from db.claiming import Claim, claim_runs
 from db.claims import finish_run, renew_leases, requeue_run
 from db.clusters import count_running_on, take_over_run
 from db.engine import transaction
-from db.instances import is_registered, record_slots, register_instance
+from db.instances import count_slots, is_registered, record_slots, register_instance
 from db.models import Run, RunStatus, SchedulerInstance
 from db.runs import request_stop
 from db.viewers import Viewer
@@ -150,16 +151,29 @@ def is_waiting_for_a_lock(engine: Engine) -> bool:
         )
 
 
+def register(session: Session, slots: int = 0) -> str:
+    return register_instance(session, host="here", pid=7, version="1", slots=slots, now=NOW)
+
+
 def test_slots_of_an_instance_change_with_its_cluster(engine: Engine) -> None:
     with transaction(engine) as session:
-        instance = register_instance(session, host="here", pid=7, version="1", slots=0, now=NOW)
-        other = register_instance(session, host="there", pid=7, version="1", slots=4, now=NOW)
-        record_slots(session, instance, 6)
+        instance = register(session)
+        other = register(session, slots=4)
+        record_slots(session, instance, 6, cluster="c1")
     with transaction(engine) as session:
         slots = {i.id: i.slots for i in session.scalars(select(SchedulerInstance))}
         assert slots == {instance: 6, other: 4}
         assert is_registered(session, instance)
         assert not is_registered(session, str(uuid4()))
+
+
+def test_slots_of_a_cluster_count_once_whoever_uses_it(engine: Engine) -> None:
+    with transaction(engine) as session:
+        register(session, slots=4)
+        register(session, slots=2)
+        for cluster, slots in (("c1", 6), ("c1", 6), ("c1", 5), ("c2", 3), (None, 0)):
+            record_slots(session, register(session), slots, cluster=cluster)
+        assert count_slots(session, NOW) == 4 + 2 + 6 + 3
 
 
 def test_machine_of_a_worker_is_known_only_on_a_cluster() -> None:

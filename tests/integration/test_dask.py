@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from db.engine import create_database_engine, normalise_url, transaction
+from db.instances import count_slots
 from db.models import LIVE_RUN_STATUSES, Result, Run, RunAttempt, RunLogLine, RunStatus, RunTrigger, SchedulerInstance
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
@@ -220,6 +221,8 @@ def test_two_services_on_one_cluster_do_not_claim_more_than_it_has(
     (tmp_path / "second").mkdir()
     with scheduler_in_process(place.engine, tmp_path / "second", hang, **place.settings) as second:
         wait_until(lambda: list(place.list_slots()) == [SLOTS, SLOTS], SOON, "the slots of both")
+        with transaction(place.engine) as session:
+            assert count_slots(session, datetime.now(UTC)) == SLOTS
         jobs = [place.run_now("hang") for _ in range(SLOTS + 4)]
         for job_id in jobs[:SLOTS]:
             place.wait_for_worker(job_id)

@@ -4,15 +4,20 @@ import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
 from scheduler_service import dask_cluster
+from scheduler_service.clock import Clock
 from scheduler_service.dask_cluster import DaskCluster
+from scheduler_service.dask_executor import DaskExecutor
 from scheduler_service.dask_installation import describe_installation
 from settings import Settings
 from tests.dask_processes import DaskCluster as RealCluster
 from tests.scheduler_process import SECRET_KEY
+
+SOON = 30.0
 
 
 @pytest.fixture
@@ -46,6 +51,19 @@ def test_outage_is_told_once_and_leaves_no_threads_behind(
 def test_address_that_is_none_counts_as_an_outage(caplog: pytest.LogCaptureFixture) -> None:
     assert look_at("nonsense://x").name is None
     assert "unknown address scheme 'nonsense'" in caplog.text
+
+
+def test_refused_runs_end_and_are_forgotten() -> None:
+    ends: Queue[tuple[str, str | None]] = Queue()
+    executor = DaskExecutor(DaskCluster("tcp://127.0.0.1:1"), lambda *end: ends.put(end))
+    clock = Clock(executor)
+    clock.start()
+    for name in ("one", "two"):
+        clock.run_in_slot(print, "an order", name=name)
+    found = {ends.get(timeout=SOON) for _ in range(2)}
+    clock.stop()
+    assert found == {("one", "the Dask cluster was away"), ("two", "the Dask cluster was away")}
+    assert not executor._instances  # APScheduler's own, which shows them nowhere
 
 
 def test_scheduler_that_cannot_read_our_tasks_gets_none(real: RealCluster, caplog: pytest.LogCaptureFixture) -> None:
