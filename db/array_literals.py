@@ -11,9 +11,9 @@ def text_array(values: Iterable[str]) -> str:
     return "{" + ",".join('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values) + "}"
 
 
-def int_array(values: Iterable[int]) -> str:
-    """The literal of an `int[]`."""
-    return "{" + ",".join(map(str, values)) + "}"
+def int_array(values: Iterable[int | None]) -> str:
+    """The literal of an `int[]` or `bigint[]`."""
+    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
 
 
 def bool_array(values: Iterable[bool]) -> str:

@@ -39,12 +39,20 @@ class FirePass:
     queued: int
 
 
+class RunOwner(NamedTuple):
+    """The job that a run belongs to, and whose and where it is."""
+
+    job_id: str
+    user_id: str
+    portal_id: int | None
+
+
 class DueAlike(NamedTuple):
     """Jobs that are due in the same way, so that one plan serves them all."""
 
     job: DueJob
     breaker_open_until: datetime | None
-    ids: list[str]
+    owners: list[RunOwner]
 
 
 def fire_due_jobs(
@@ -55,23 +63,23 @@ def fire_due_jobs(
     `on_full` is called once they are locked, when there are so many that more may be due.
     """
     groups = _lock_due_jobs(session, now, limit)
-    due = sum(len(group.ids) for group in groups)
+    due = sum(len(group.owners) for group in groups)
     if due == limit and on_full is not None:
         on_full()
     calendars, outages = _look_around(session, [group.job for group in groups], now)
-    plans: list[tuple[JobPlan, Sequence[str]]] = []
+    plans: list[tuple[JobPlan, Sequence[RunOwner]]] = []
     for group in groups:
         try:
             kept = _calendars_of(group.job, calendars)
             plan = plan_job(group.job, Surroundings(now, group.breaker_open_until, kept, outages))
         except InvalidScheduleError as error:
-            for job_id in group.ids:
-                _suspend_job(session, job_id, error, now)
+            for owner in group.owners:
+                _suspend_job(session, owner.job_id, error, now)
         else:
-            plans.append((plan, group.ids))
+            plans.append((plan, group.owners))
     queued: list[str] = []
     if plans:
-        queued = insert_planned_runs(session, [(plan.runs, ids) for plan, ids in plans], now)
+        queued = insert_planned_runs(session, [(plan.runs, owners) for plan, owners in plans], now)
         _advance_jobs(session, plans, set(queued))
     if queued:
         send_wake(session, Wake.CLAIM)
@@ -84,24 +92,25 @@ def get_earliest_next_run(session: Session) -> datetime | None:
 
 
 def insert_planned_runs(
-    session: Session, planned: Sequence[tuple[Sequence[PlannedRun], Sequence[str]]], now: datetime
+    session: Session, planned: Sequence[tuple[Sequence[PlannedRun], Sequence[RunOwner]]], now: datetime
 ) -> list[str]:
-    """Insert rows, each for several jobs by their ids, save for occurrences that fired before.
+    """Insert rows, each for several jobs, save for occurrences that fired before.
 
     Returns the job of each row that is queued now.
     """
     rows = [(number, row) for number, (runs, _) in enumerate(planned) for row in runs]
-    members = [(job_id, number) for number, (_, ids) in enumerate(planned) for job_id in ids]
+    members = [(owner, number) for number, (_, owners) in enumerate(planned) for owner in owners]
     inserted = session.execute(
         text("""
             INSERT INTO import_runs
                 (session_id, trigger, scheduled_for, status, cause, reason, occurrences, scheduled_until, moved_to,
                  start_by, queued_at, run_after, finished_at, owner_id, portal_id)
-            SELECT s.id, :trigger, r.scheduled_for, r.status, r.cause, r.reason, r.occurrences,
+            SELECT m.id, :trigger, r.scheduled_for, r.status, r.cause, r.reason, r.occurrences,
                    r.scheduled_until, r.moved_to, r.start_by, :now, :now,
-                   CASE WHEN r.status <> 'queued' THEN CAST(:now AS timestamptz) END, s.user_id, s.portal_id
-            FROM unnest(CAST(:ids AS text[]), CAST(:plans AS int[])) WITH ORDINALITY AS m(id, plan, position)
-            JOIN import_sessions AS s ON s.id = m.id
+                   CASE WHEN r.status <> 'queued' THEN CAST(:now AS timestamptz) END, m.user_id, m.portal_id
+            FROM unnest(
+                CAST(:ids AS text[]), CAST(:users AS text[]), CAST(:portals AS bigint[]), CAST(:plans AS int[])
+            ) WITH ORDINALITY AS m(id, user_id, portal_id, plan, position)
             JOIN unnest(
                 CAST(:row_plans AS int[]), CAST(:instants AS timestamptz[]), CAST(:statuses AS text[]),
                 CAST(:causes AS text[]), CAST(:reasons AS text[]), CAST(:counts AS int[]),
@@ -115,7 +124,9 @@ def insert_planned_runs(
         {
             "trigger": RunTrigger.SCHEDULE.value,
             "now": now,
-            "ids": text_array(job_id for job_id, _ in members),
+            "ids": text_array(owner.job_id for owner, _ in members),
+            "users": text_array(owner.user_id for owner, _ in members),
+            "portals": int_array(owner.portal_id for owner, _ in members),
             "plans": int_array(number for _, number in members),
             "row_plans": [number for number, _ in rows],
             "instants": [row.scheduled_for for _, row in rows],
@@ -131,12 +142,17 @@ def insert_planned_runs(
     return [job_id for job_id in inserted.scalars() if job_id is not None]
 
 
+def owner_of(job: Job) -> RunOwner:
+    """Whose the job's runs are, and where."""
+    return RunOwner(job.id, job.user_id, job.portal_id)
+
+
 def _lock_due_jobs(session: Session, now: datetime, limit: int) -> list[DueAlike]:
     """What is due, the most overdue first, grouped by all that a plan depends on."""
     found = session.execute(
         text("""
-            SELECT s.id, s.next_run, s.schedule_type, CAST(s.schedule_config AS text), s.time_zone, s.status,
-                   s.catch_up, s.overlap, s.misfire_grace_seconds, CAST(to_json(s.calendar_ids) AS text),
+            SELECT s.id, s.user_id, s.portal_id, s.next_run, s.schedule_type, CAST(s.schedule_config AS text),
+                   s.time_zone, s.status, s.catch_up, s.overlap, s.misfire_grace_seconds, CAST(to_json(s.calendar_ids) AS text),
                    s.on_holiday, CAST(to_json(s.moved_runs) AS text), p.breaker_open_until
             FROM import_sessions AS s LEFT JOIN portals AS p ON p.id = s.portal_id
             WHERE s.is_scheduled AND s.paused_at IS NULL AND s.next_run <= :now
@@ -146,14 +162,14 @@ def _lock_due_jobs(session: Session, now: datetime, limit: int) -> list[DueAlike
         """),
         {"now": now, "limit": limit},
     )
-    ids_by_state: dict[tuple[Any, ...], list[str]] = {}
-    for row in found:
-        ids_by_state.setdefault(row[1:], []).append(row[0])
-    return [_group(ids, *state) for state, ids in ids_by_state.items()]
+    owners_by_state: dict[tuple[Any, ...], list[RunOwner]] = {}
+    for job_id, user_id, portal_id, *state in found:
+        owners_by_state.setdefault(tuple(state), []).append(RunOwner(job_id, user_id, portal_id))
+    return [_group(owners, *state) for state, owners in owners_by_state.items()]
 
 
 def _group(
-    ids: list[str],
+    owners: list[RunOwner],
     next_run: datetime,
     schedule_type: str | None,
     schedule_config: str | None,
@@ -180,7 +196,7 @@ def _group(
         on_holiday=on_holiday,
         moved_runs=[datetime.fromisoformat(at) for at in json.loads(moved_runs)],
     )
-    return DueAlike(job, breaker_open_until, ids)
+    return DueAlike(job, breaker_open_until, owners)
 
 
 def _look_around(
@@ -199,8 +215,8 @@ def _calendars_of(job: DueJob, calendars: dict[int, Calendar]) -> tuple[Calendar
     return tuple(calendars[calendar_id] for calendar_id in job.calendar_ids)
 
 
-def _advance_jobs(session: Session, plans: Sequence[tuple[JobPlan, Sequence[str]]], queued_ids: set[str]) -> None:
-    members = [(job_id, number) for number, (_, ids) in enumerate(plans) for job_id in ids]
+def _advance_jobs(session: Session, plans: Sequence[tuple[JobPlan, Sequence[RunOwner]]], queued_ids: set[str]) -> None:
+    members = [(owner.job_id, number) for number, (_, owners) in enumerate(plans) for owner in owners]
     session.execute(
         text("""
             UPDATE import_sessions AS s
@@ -238,7 +254,7 @@ def _suspend_job(session: Session, job_id: str, error: InvalidScheduleError, now
         given_up = plan_giving_up(job, now, Cause.UNREADABLE, reason)  # the rule is sound, a calendar is not
     except InvalidScheduleError:
         given_up = [PlannedRun(job.next_run, RunStatus.SKIPPED, Cause.UNREADABLE, reason)]
-    insert_planned_runs(session, [(given_up, [job.id])], now)
+    insert_planned_runs(session, [(given_up, [owner_of(job)])], now)
     job.paused_at = now
     end_period(session, job.id, now)
     record_audit(session, None, reason, f"job {job.id}")

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from db.calendars import InvalidCalendarError, load_calendars, require_calendars
-from db.firing import insert_planned_runs
+from db.firing import insert_planned_runs, owner_of
 from db.models import CatchUp, Cause, Job, OnHoliday, Overlap, Run, RunTrigger
 from db.planning import TICK, WILL_MOVE, plan_giving_up, rule_of
 from db.schedule_periods import begin_period, end_period
@@ -184,5 +184,5 @@ def _end(session: Session, job: Job, now: datetime, reason: str) -> None:
     except InvalidScheduleError:
         rows = []
     if rows:
-        insert_planned_runs(session, [(rows, [job.id])], now)
+        insert_planned_runs(session, [(rows, [owner_of(job)])], now)
     end_period(session, job.id, now)

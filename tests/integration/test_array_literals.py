@@ -15,9 +15,9 @@ def test_arrays_are_read_as_they_were_written(engine: Engine) -> None:
             ),
             {
                 "texts": text_array(ODD_TEXTS),
-                "ints": int_array([0, -7, 2**31 - 1]),
+                "ints": int_array([0, None, -7, 2**31 - 1]),
                 "bools": bool_array([True, False]),
                 "none": text_array([]),
             },
         ).one()
-    assert tuple(read) == (ODD_TEXTS, [0, -7, 2**31 - 1], [True, False], [])
+    assert tuple(read) == (ODD_TEXTS, [0, None, -7, 2**31 - 1], [True, False], [])
