@@ -8,11 +8,8 @@ Punctual's own tables, with all their keys and constraints, and once over two na
 """
 
 import logging
-import os
 import select
-import signal
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -31,9 +28,10 @@ from sqlalchemy import Engine, text
 
 from bench.figures import Figure, all_hold, print_figures
 from bench.postgres import fresh_database, fresh_server
+from bench.processes import punctual_process
 from db.engine import transaction
 from db.instances import register_instance
-from settings import PROJECT_ROOT, VERSION
+from settings import VERSION
 
 JOBS = 10_000
 ROUNDS = 5
@@ -116,7 +114,7 @@ def _compared(name: str, rate: float, peer: str, peer_rate: float, least: float)
 def _time_service(engine: Engine, home: Path) -> float:
     due_at = datetime.now(UTC) + AHEAD
     _reset(engine, due_at)
-    with _listening(engine) as listener, _service(engine, home):
+    with _listening(engine) as listener, punctual_process(engine, home, "-m", "scheduler_service", slots=0):
         committed = 0
         last = due_at.timestamp()
         deadline = time.monotonic() + DEADLINE_SECONDS
@@ -144,22 +142,6 @@ def _listening(engine: Engine) -> Iterator["psycopg2.extensions.connection"]:
         yield connection
     finally:
         connection.close()
-
-
-@contextmanager
-def _service(engine: Engine, home: Path) -> Iterator[None]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PUNCTUAL_")} | {
-        "DATABASE_URL": engine.url.render_as_string(hide_password=False),
-        "PUNCTUAL_HOME": str(home),
-        "PUNCTUAL_SLOTS": "0",
-        "PUNCTUAL_LOG_LEVEL": "WARNING",
-    }
-    process = subprocess.Popen([sys.executable, "-m", "scheduler_service"], env=environment, cwd=PROJECT_ROOT)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
 
 
 def _reset(engine: Engine, due_at: datetime) -> None:

@@ -8,13 +8,12 @@ in memory, and a loop that asks the same Postgres once a second. `python -m benc
 import json
 import os
 import platform
-import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor as ThreadPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from sqlalchemy import Engine, text, update
 from bench.figures import Figure, all_hold, print_figures
 from bench.portal import small_portal
 from bench.postgres import fresh_database, fresh_server
+from bench.processes import SECRET_KEY, listening_service, punctual_process, wait_until
 from db.accounts import NewAccount
 from db.encryption import SecretBox
 from db.engine import transaction
@@ -53,8 +53,6 @@ IDLE_SECONDS = 30.0
 FRESH_STARTS = 5
 SLOTS = 8
 POLL_SECONDS = 1.0
-DEADLINE_SECONDS = 90
-POLL_PAUSE = 0.05
 
 MAX_MEDIAN, MAX_P99 = 20.0, 100.0  # milliseconds
 MAX_BY_HAND = 50.0
@@ -62,7 +60,6 @@ MAX_START = 15.0
 MAX_CPU = 1.0  # per cent of a core
 MAX_MEMORY = 120.0  # MB
 
-SECRET_KEY = "a key of a benchmark of more than thirty-two characters"  # noqa: S105
 USERNAME, PASSWORD = "bench", "a long Made-up pass phrase 1"
 DAILY = Schedule("daily", {"hour": 2, "minute": 0}, "UTC")
 
@@ -80,13 +77,13 @@ def measure() -> list[Figure]:
     with fresh_server() as home:
         with small_portal() as portal, fresh_database(home, "lateness") as engine:
             jobs = _add_jobs(engine, portal)
-            with _service(engine, home):
+            with listening_service(engine, home, slots=SLOTS):
                 late = _time_schedules(engine, jobs)
                 by_hand = _time_by_hand(engine, home, jobs)
         with fresh_database(home, "idle") as engine:
             _add_idle_jobs(engine)
             # The peers meanwhile, which use little and disturb nobody: the service's own CPU time is what counts.
-            with _service(engine, home) as service, ThreadPool(1) as pool:
+            with listening_service(engine, home, slots=SLOTS) as service, ThreadPool(1) as pool:
                 peers_late = pool.submit(_time_peers, engine)
                 idle = _watch_idle(service)
                 peers = peers_late.result()
@@ -136,7 +133,7 @@ def _time_schedules(engine: Engine, jobs: Sequence[str]) -> list[float]:
         for number, job_id in enumerate(jobs):
             session.execute(update(Job).where(Job.id == job_id).values(next_run=first + number * APART))
         send_wake(session, Wake.FIRE)
-    _wait_until(lambda: _count_ended(engine) == len(jobs), "the scheduled runs")
+    wait_until(lambda: _count_ended(engine) == len(jobs), "the scheduled runs")
     with transaction(engine) as session:
         runs = session.execute(text("SELECT status, lateness_seconds FROM import_runs")).all()
     assert {status for status, _ in runs} == {"completed"}, runs
@@ -152,7 +149,7 @@ def _time_by_hand(engine: Engine, home: Path, jobs: Sequence[str]) -> list[float
             answer = web.post(f"/api/jobs/{job_id}/run")
             assert answer.status_code == 202, answer.text
             run_id = answer.json()["id"]
-            _wait_until(lambda wanted=JOBS + number + 1: _count_ended(engine) == wanted, "a run by hand")
+            wait_until(lambda wanted=JOBS + number + 1: _count_ended(engine) == wanted, "a run by hand")
             with transaction(engine) as session:
                 run = session.get_one(Run, run_id)
             assert run.status == "completed"
@@ -171,28 +168,13 @@ def _count_ended(engine: Engine) -> int:
 
 
 @contextmanager
-def _service(engine: Engine, home: Path) -> Generator[psutil.Process]:
-    """A scheduler_service that has fired once and listens."""
-    with _process(engine, home, "-m", "scheduler_service") as process:
-        ready = text(
-            "SELECT (SELECT bool_or(last_fire_at IS NOT NULL) FROM scheduler_instances) AND EXISTS (SELECT 1 FROM"
-            " pg_stat_activity WHERE application_name = 'punctual listener' AND datname = current_database())"
-        )
-
-        def is_ready() -> bool:
-            with engine.connect() as connection:
-                return bool(connection.scalar(ready))
-
-        _wait_until(is_ready, "scheduler_service")
-        yield process
-
-
-@contextmanager
 def _web(engine: Engine, home: Path) -> Generator[httpx.Client]:
     """The web as it is run, and somebody who is signed in."""
     port = 18_000 + os.getpid() % 1000
     with (
-        _process(engine, home, "-m", "uvicorn", "web.app:app", "--port", str(port), "--log-level", "warning"),
+        punctual_process(
+            engine, home, "-m", "uvicorn", "web.app:app", "--port", str(port), "--log-level", "warning", slots=SLOTS
+        ),
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
     ):
 
@@ -202,35 +184,10 @@ def _web(engine: Engine, home: Path) -> Generator[httpx.Client]:
             except httpx.TransportError:
                 return False
 
-        _wait_until(answers, "the web")
+        wait_until(answers, "the web")
         token = client.post("/api/auth/login", json={"username": USERNAME, "password": PASSWORD}).json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"
         yield client
-
-
-@contextmanager
-def _process(engine: Engine, home: Path, *arguments: str) -> Generator[psutil.Process]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PUNCTUAL_")} | {
-        "DATABASE_URL": engine.url.render_as_string(hide_password=False),
-        "PUNCTUAL_HOME": str(home),
-        "PUNCTUAL_SECRET_KEY": SECRET_KEY,
-        "PUNCTUAL_SLOTS": str(SLOTS),
-        "PUNCTUAL_LOG_LEVEL": "WARNING",
-    }
-    process = subprocess.Popen([sys.executable, *arguments], env=environment, cwd=PROJECT_ROOT)  # noqa: S603
-    try:
-        yield psutil.Process(process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
-def _wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {DEADLINE_SECONDS} s for {what}")
-        time.sleep(POLL_PAUSE)
 
 
 # The start of a process
@@ -285,7 +242,7 @@ def _time_apscheduler(executor: BaseExecutor, due: Sequence[float]) -> list[floa
     for instant in due:
         scheduler.add_job(_tell_lateness, "date", run_date=datetime.fromtimestamp(instant, UTC), args=[instant])
     scheduler.start()
-    _wait_until(lambda: len(late) == len(due), "APScheduler")
+    wait_until(lambda: len(late) == len(due), "APScheduler")
     scheduler.shutdown()
     return late
 

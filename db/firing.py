@@ -152,8 +152,9 @@ def _lock_due_jobs(session: Session, now: datetime, limit: int) -> list[DueAlike
     found = session.execute(
         text("""
             SELECT s.id, s.user_id, s.portal_id, s.next_run, s.schedule_type, CAST(s.schedule_config AS text),
-                   s.time_zone, s.status, s.catch_up, s.overlap, s.misfire_grace_seconds, CAST(to_json(s.calendar_ids) AS text),
-                   s.on_holiday, CAST(to_json(s.moved_runs) AS text), p.breaker_open_until
+                   s.time_zone, s.status, s.catch_up, s.overlap, s.misfire_grace_seconds,
+                   CAST(to_json(s.calendar_ids) AS text), s.on_holiday, CAST(to_json(s.moved_runs) AS text),
+                   p.breaker_open_until
             FROM import_sessions AS s LEFT JOIN portals AS p ON p.id = s.portal_id
             WHERE s.is_scheduled AND s.paused_at IS NULL AND s.next_run <= :now
             ORDER BY s.next_run

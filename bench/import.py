@@ -1,0 +1,146 @@
+"""How many accounts a second a run imports, against the least that can be done with aiohttp, httpx and Scrapy.
+
+Punctual is a whole run as it is in life: a scheduler_service claims it, its process signs in to every account, stores
+each bill's file, and records a result and a bill per account in Postgres; only the politeness is off (64 accounts at a
+time, no spacing). The peers have this portal's fields written into them and record nothing. Everybody visits the same
+portal on loopback: four answers and a PDF of 50 KB an account. `python -m bench.import`.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from sqlalchemy import Engine, text, update
+
+from bench.bill_portal import bill_portal
+from bench.figures import Figure, all_hold, print_figures
+from bench.peer_environments import PeerUnavailableError, get_python, get_version
+from bench.postgres import fresh_database, fresh_server
+from bench.processes import SECRET_KEY, listening_service, wait_until
+from db.accounts import NewAccount
+from db.encryption import SecretBox
+from db.engine import transaction
+from db.jobs import JobDraft, create_job
+from db.models import Portal, Role, RunTrigger
+from db.runs import request_run
+from db.users import create_user
+from db.viewers import Viewer
+from db.wake import Wake, send_wake
+
+USERNAME, PASSWORD = "bench", "a long Made-up pass phrase 1"
+CONCURRENT = 64
+ROUNDS = 3
+# Delay of each answer in seconds, accounts, least share of raw aiohttp.
+CONDITIONS = ((0.1, 500, 0.8), (0.0, 1_000, 0.4))
+PEERS = Path(__file__).parent / "peers"
+RUN_SECONDS = 300
+RAW = f"raw aiohttp {version('aiohttp')}"
+
+
+def main() -> int:
+    """Measure and print."""
+    figures = measure()
+    print_figures(figures)
+    return 0 if all_hold(figures) else 1
+
+
+def measure() -> list[Figure]:
+    """Accounts a second in each condition; medians of three rounds in which all take turns."""
+    figures: list[Figure] = []
+    with fresh_server() as home:
+        for delay, accounts, least in CONDITIONS:
+            with bill_portal(delay) as portal, fresh_database(home, f"import-{accounts}") as engine:
+                figures.append(_compare(engine, home, portal, delay, accounts, least))
+    return figures
+
+
+def _compare(engine: Engine, home: Path, portal: str, delay: float, accounts: int, least: float) -> Figure:
+    viewer, job_id = _add_job(engine, portal, accounts)
+    ours: list[float] = []
+    raw: list[float] = []
+    with listening_service(engine, home, slots=1):
+        for _ in range(ROUNDS):
+            raw.append(_time_peer(sys.executable, "raw_aiohttp.py", portal, accounts))
+            ours.append(_time_run(engine, viewer, job_id, accounts))
+    rate, raw_rate = statistics.median(ours), statistics.median(raw)
+    peers: Mapping[str, float | None] = {
+        RAW: raw_rate,
+        f"httpx {version('httpx')}": _time_peer(sys.executable, "raw_httpx.py", portal, accounts),
+        **_time_scrapy(portal, accounts),
+    }
+    return Figure(
+        f"import {accounts:,} accounts, {CONCURRENT} at once, {delay * 1000:.0f} ms an answer",
+        "/s",
+        rate,
+        f">= {least:.0%} of raw aiohttp",
+        rate >= least * raw_rate,
+        peers,
+        rate / raw_rate,
+    )
+
+
+def _add_job(engine: Engine, portal: str, accounts: int) -> tuple[Viewer, str]:
+    with transaction(engine) as session:
+        user = create_user(session, username=USERNAME, password=PASSWORD, role=Role.OPERATOR)
+        viewer = Viewer(user.id, user.username, user.name, Role.OPERATOR)
+        draft = JobDraft(
+            name="Bills",
+            login_url=f"http://{portal}/login",
+            billing_url=f"http://{portal}/bills",
+            portal_host=portal,
+            schedule=None,
+            accounts=[NewAccount(n + 2, f"user{n:05}", f"secret-user{n:05}", {}) for n in range(accounts)],
+        )
+        job = create_job(session, viewer, draft, SecretBox((SECRET_KEY,)), authorised=True, now=datetime.now(UTC))
+        session.execute(update(Portal).values(min_seconds_between_requests=0, max_concurrent_accounts=CONCURRENT))
+        return viewer, job.id
+
+
+def _time_run(engine: Engine, viewer: Viewer, job_id: str, accounts: int) -> float:
+    """From the first line of the run's process to the run's end; every round finds all bills new."""
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE bills CASCADE"))
+    with transaction(engine) as session:
+        run_id = request_run(session, viewer, job_id, trigger=RunTrigger.MANUAL, now=datetime.now(UTC)).id
+        send_wake(session, Wake.CLAIM)
+    ended = text(
+        "SELECT EXTRACT(EPOCH FROM finished_at - queued_at) - lateness_seconds, accounts_succeeded, reason"
+        " FROM import_runs WHERE id = :id AND finished_at IS NOT NULL"
+    )
+
+    def has_ended() -> bool:
+        with engine.connect() as connection:
+            return connection.execute(ended, {"id": run_id}).first() is not None
+
+    wait_until(has_ended, "the run", RUN_SECONDS)
+    with engine.connect() as connection:
+        seconds, succeeded, reason = connection.execute(ended, {"id": run_id}).one()
+        bills = connection.scalar(text("SELECT count(*) FROM bills WHERE file_url IS NOT NULL"))
+    assert (succeeded, bills) == (accounts, accounts), f"{succeeded} accounts, {bills} bills: {reason}"
+    return accounts / float(seconds)
+
+
+def _time_peer(python: str, script: str, portal: str, accounts: int) -> float:
+    with tempfile.TemporaryDirectory(prefix="punctual-bench-") as folder:
+        command = [python, str(PEERS / script), f"http://{portal}", str(accounts), folder]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=RUN_SECONDS)  # noqa: S603
+        stored = sum(1 for _ in Path(folder).iterdir())
+    assert stored == accounts, f"{script} stored {stored} of {accounts} bills"
+    return float(told.stdout)
+
+
+def _time_scrapy(portal: str, accounts: int) -> dict[str, float | None]:
+    name = f"Scrapy {get_version('scrapy', 'scrapy')}"
+    try:
+        return {name: _time_peer(get_python("scrapy"), "scrapy_spider.py", portal, accounts)}
+    except PeerUnavailableError:
+        return {name: None}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
