@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from db.accounts import list_unfinished_accounts
-from db.bills import BillRecord, count_bills_of_accounts
+from db.bills import BillRecord, count_bills_of_accounts, list_known_documents
 from db.breaker import record_sign_in
 from db.claims import finish_run
 from db.encryption import SecretBox
@@ -40,7 +40,7 @@ from db.portal_gate import (
 from db.results import ResultRecord, count_results, get_shared_error, has_result, record_result, start_accounts
 from db.run_log import LogLine, record_log_lines
 from db.sign_in_tests import record_bill_sample
-from portal_import.outcomes import AccountOutcome, BillFound, PortalProfile, TableSample
+from portal_import.outcomes import AccountOutcome, BillFound, Document, PortalProfile, TableSample
 
 RETRY_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0)  # the last one again and again
 PASSING_SQLSTATES = {
@@ -165,6 +165,14 @@ class RunLedger:
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         if lines:
             self._transact(lambda session: record_log_lines(session, self._run_id, lines))
+
+    def load_known_documents(self, job_id: str, account: Account) -> dict[str, Document]:
+        """What earlier runs stored of the account's bills, by its source."""
+        stored = self._transact(
+            lambda session: list_known_documents(session, session_id=job_id, username=account.username)
+        )
+        documents = (_document(values) for values in reversed(stored))  # so that of two the newer one is kept
+        return {document.source: document for document in documents if document and document.source}
 
     def record_outcome(
         self, account: Account, outcome: AccountOutcome, started_at: datetime | None, portal_id: int
@@ -364,6 +372,14 @@ def _profile_of(portal: Portal) -> PortalProfile:
 def decrypt_password(account: Account, box: SecretBox) -> str:
     """The account's password. Raises WrongSecretKeyError."""
     return box.decrypt(account.secret)
+
+
+def _document(values: Mapping[str, Any]) -> Document | None:
+    """The document as it was stored; None for one of an older version, which says too little."""
+    known = {field.name: values[field.name] for field in fields(Document) if field.name in values}
+    return (
+        Document(**known) if {"file_url", "file_name", "content_type", "size_bytes", "sha256"} <= known.keys() else None
+    )
 
 
 def _bill_record(bill: BillFound) -> BillRecord:

@@ -14,14 +14,36 @@ _MB = 1024 * 1024
 
 
 @dataclass(frozen=True)
+class Document:
+    """One stored file. `file_url` is for `db.documents.open_document`.
+
+    `source` stands for the address that it came from; `etag` and `last_modified` are what the portal said there of
+    this very content.
+    """
+
+    file_url: str
+    file_name: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    source: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True)
 class AccountLogin:
-    """One account of a portal; both URLs are already filled in for it. Earlier runs found `bills_before` bills."""
+    """One account of a portal; both URLs are already filled in for it.
+
+    Earlier runs found `bills_before` bills, and stored `known_documents`, here by their source.
+    """
 
     username: str
     password: str = field(repr=False)
     login_url: str
     billing_url: str
     bills_before: int = 0
+    known_documents: Mapping[str, Document] = field(default_factory=dict[str, Document], repr=False)
 
 
 @dataclass(frozen=True)
@@ -51,20 +73,11 @@ class Limits:
     max_page_bytes: int = 10 * _MB
     max_redirects: int = 10
     max_documents: int = 500
+    max_pages: int = 100
+    max_bills: int = 5_000
     max_retries: int = 3
     max_retry_wait_seconds: float = 60
     allows_private_networks: bool = True
-
-
-@dataclass(frozen=True)
-class Document:
-    """One stored file. `file_url` is for `db.documents.open_document`."""
-
-    file_url: str
-    file_name: str
-    content_type: str
-    size_bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)

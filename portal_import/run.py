@@ -161,6 +161,9 @@ class ImportRun:
     ) -> AccountOutcome:
         its_gate = AccountGate(gate, account.id)
         if not plan.is_test:
+            if plan.bills_before:
+                known = await self._ledger.in_thread(self._ledger.load_known_documents, plan.job_id, account)
+                login = replace(login, known_documents=known)
             return await import_account(login, plan.profile, self._limits, self._store, report=report, gate=its_gate)
         limits = replace(self._limits, account_timeout_seconds=TEST_SECONDS)
         test = await try_sign_in(login, plan.profile, limits, report=report, gate=its_gate)

@@ -7,7 +7,7 @@ import ssl
 import tempfile
 import weakref
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Self
@@ -208,12 +208,20 @@ async def visit(
     billing_path: str = "/billing",
     storage_url: str | None = None,
     gate: OpenGate | None = None,
+    after: Visit | None = None,
 ) -> Visit:
-    """Import one account from a running portal. Waits before repetitions are noted, not waited."""
-    folder = Path(tempfile.mkdtemp())
+    """Import one account from a running portal; `after` is an earlier import, whose documents are known.
+
+    Waits before repetitions are noted, not waited.
+    """
+    folder = after.folder if after else Path(tempfile.mkdtemp())
     login = AccountLogin(username, password, portal.url + login_path, portal.url + billing_path)
+    if after:
+        documents = [document for bill in after.outcome.bills for document in bill.documents]
+        login = replace(login, known_documents={document.source: document for document in documents if document.source})
     made = Visit(AccountOutcome(None), portal, folder, gate=gate or OpenGate())  # type: ignore[arg-type]
-    weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
+    if not after:
+        weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
 
     async def note_wait(seconds: float) -> None:
         made.waits.append(seconds)

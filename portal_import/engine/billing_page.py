@@ -1,14 +1,13 @@
-"""Reads a billing page: its bills, the documents linked with each, and whether it says there are none."""
+"""Reads billing pages: their bills, the documents linked with each, where the list goes on. Fetches nothing."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-from portal_import.engine.addresses import is_same_page, resolve
-from portal_import.engine.bill_tables import BillRow, describe_unread, find_bill_tables
+from portal_import.engine.bill_tables import MAX_ROWS, BillRow, describe_unread, find_bill_tables
 from portal_import.engine.document_links import DocumentLink, find_links
-from portal_import.engine.page import Page, text_of
+from portal_import.engine.further_pages import NextPage, find_next_page
+from portal_import.engine.page import Element, Page
 from portal_import.outcomes import BillFound, PortalProfile
 
 _NO_BILLS = re.compile(
@@ -20,7 +19,6 @@ _NO_BILLS = re.compile(
     r"|\b(aucune|pas (encore )?de) factures?\b|\b(no hay|ninguna|sin|no tiene) facturas?\b",
     re.IGNORECASE,
 )
-_NEXT_WORDS = frozenset({"next", "next page", "older", "weiter", "nächste", "nächste seite", "suivant", "siguiente"})
 
 
 @dataclass(frozen=True)
@@ -36,76 +34,109 @@ class BillingPage:
     """`bills` are the table's rows, `loose` the documents linked outside of any row.
 
     `columns` is the header under which each known field of a bill stands. `omitted` counts the documents beyond
-    the limit. `has_more_pages` tells of further pages, which are not read. `remarks` are lines for people, by what
-    they are about.
+    the limit, `omitted_bills` the bills. `next_page` is where the list goes on. `remarks` are lines for people, by
+    what they are about.
     """
 
     bills: tuple[BillOnPage, ...] = ()
     loose: tuple[DocumentLink, ...] = ()
     omitted: int = 0
+    omitted_bills: int = 0
     has_table: bool = False
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
     says_none: bool = False
-    has_more_pages: bool = False
+    next_page: NextPage | None = None
     remarks: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def links_count(self) -> int:
         return len(self.loose) + sum(len(bill.links) for bill in self.bills)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing stands here that an earlier page did not show."""
+        return not (self.bills or self.links_count or self.omitted or self.omitted_bills)
 
-@dataclass
-class _Collector:
-    """Takes each address once, and no more than allowed."""
 
-    max_documents: int
-    seen: dict[str, DocumentLink] = field(default_factory=dict)
-    omitted: int = 0
+_Cells = tuple[tuple[str, str], ...]
 
-    def take(self, links: list[DocumentLink]) -> tuple[DocumentLink, ...]:
+
+class BillPageReader:
+    """Reads the pages of one account's list in turn; takes each bill and document once, and no more than allowed."""
+
+    def __init__(self, profile: PortalProfile, *, max_documents: int, max_bills: int) -> None:
+        self._profile = profile
+        self._max_documents = max_documents
+        self._max_bills = max_bills
+        self._documents: set[tuple[str, int]] = set()
+        self._rows: set[_Cells] = set()
+        self.pages_read = 0
+
+    def read(self, page: Page) -> BillingPage:
+        """What the page offers that no earlier one did. Raises VisitError for a selector that isn't valid CSS."""
+        self.pages_read += 1
+        selector = self._profile.link_selector
+        tables = find_bill_tables(page, self._profile)
+        rows = [
+            (row, find_links(page, row.element, selector, in_bill_row=True)) for table in tables for row in table.rows
+        ]
+        inside_rows = {anchor for _, links in rows for anchor, _ in links}
+        loose = find_links(page, page.root, selector, in_bill_row=False)
+        bills, documents_left = self._take_rows(rows)
+        free, omitted = self._take([link for anchor, link in loose if anchor not in inside_rows])
+        allowed = max(0, self._max_bills - (len(self._rows) - len(bills)))
+        return BillingPage(
+            bills=tuple(bills[:allowed]),
+            loose=free,
+            omitted=documents_left + omitted,
+            omitted_bills=len(bills[allowed:]),
+            has_table=bool(tables),
+            columns={name: tables[0].headers[at] for name, at in tables[0].columns.items()} if tables else {},
+            says_none=bool(_NO_BILLS.search(page.seen_text)),
+            next_page=find_next_page(page, self._profile.next_selector, self.pages_read),
+            remarks=describe_unread(tables, self._profile),
+        )
+
+    def _take_rows(
+        self, rows: list[tuple[BillRow, list[tuple[Element, DocumentLink]]]]
+    ) -> tuple[list[BillOnPage], int]:
+        """The bills that are new, and how many of their documents are too many.
+
+        A row that stands on the page twice, as for wide and for narrow screens, is one bill; so is one that an
+        earlier page showed.
+        """
+        merged: dict[_Cells, BillOnPage] = {}
+        omitted = 0
+        for row, found in rows:
+            cells = tuple(row.fields.items())
+            if cells in self._rows and row.values.number:
+                continue
+            links, too_many = self._take([link for _, link in found])
+            omitted += too_many
+            if cells in self._rows and not links:
+                continue
+            earlier = merged.get(cells)
+            merged[cells] = BillOnPage(_make_bill(row), earlier.links + links if earlier else links)
+        self._rows.update(merged)
+        return list(merged.values()), omitted
+
+    def _take(self, links: list[DocumentLink]) -> tuple[tuple[DocumentLink, ...], int]:
         taken: list[DocumentLink] = []
+        omitted = 0
         for link in links:
-            if link.url in self.seen:
+            if link.key in self._documents:
                 continue
-            if len(self.seen) >= self.max_documents:
-                self.omitted += 1
+            if len(self._documents) >= self._max_documents:
+                omitted += 1
                 continue
-            self.seen[link.url] = link
+            self._documents.add(link.key)
             taken.append(link)
-        return tuple(taken)
+        return tuple(taken), omitted
 
 
 def read_billing_page(page: Page, profile: PortalProfile, *, max_documents: int) -> BillingPage:
-    """What the page offers. Raises VisitError for a selector that isn't valid CSS."""
-    tables, link_selector = find_bill_tables(page, profile), profile.link_selector
-    collector = _Collector(max_documents)
-    bills: list[BillOnPage] = []
-    inside_rows: set[object] = set()
-    for row in (row for table in tables for row in table.rows):
-        found = find_links(page, row.element, link_selector, in_bill_row=True)
-        inside_rows.update(anchor for anchor, _ in found)
-        bills.append(BillOnPage(_make_bill(row), collector.take([link for _, link in found])))
-    loose = find_links(page, page.root, link_selector, in_bill_row=False)
-    return BillingPage(
-        bills=tuple(_merge_repeated(bills)),
-        loose=collector.take([link for anchor, link in loose if anchor not in inside_rows]),
-        omitted=collector.omitted,
-        has_table=bool(tables),
-        columns={name: tables[0].headers[at] for name, at in tables[0].columns.items()} if tables else {},
-        says_none=bool(_NO_BILLS.search(page.seen_text)),
-        has_more_pages=_has_more_pages(page),
-        remarks=describe_unread(tables, profile),
-    )
-
-
-def _merge_repeated(bills: list[BillOnPage]) -> list[BillOnPage]:
-    """A row that stands on the page twice, as for wide and for narrow screens, is one bill."""
-    merged: dict[tuple[tuple[str, str], ...], BillOnPage] = {}
-    for found in bills:
-        cells = tuple(found.bill.fields.items())
-        earlier = merged.get(cells)
-        merged[cells] = BillOnPage(found.bill, earlier.links + found.links if earlier else found.links)
-    return list(merged.values())
+    """What a single page offers. Raises VisitError for a selector that isn't valid CSS."""
+    return BillPageReader(profile, max_documents=max_documents, max_bills=MAX_ROWS).read(page)
 
 
 def _make_bill(row: BillRow) -> BillFound:
@@ -120,15 +151,3 @@ def _make_bill(row: BillRow) -> BillFound:
         portal_status=values.portal_status,
         fields=row.fields,
     )
-
-
-def _has_more_pages(page: Page) -> bool:
-    for anchor in page.root.iter("a", "link"):
-        if "next" in (anchor.get("rel") or "").lower().split():
-            return True
-        words = text_of(anchor).strip(" ›»→>").casefold() if anchor.tag == "a" else ""
-        if words in _NEXT_WORDS or (not words and "next" in (anchor.get("aria-label") or "").lower()):
-            url = resolve(page.base_url, anchor.get("href") or "")
-            if url and is_same_page(url, page.url) and urlsplit(url).query:
-                return True
-    return False

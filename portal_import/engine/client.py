@@ -105,34 +105,43 @@ class PortalClient:
 
     async def post_once(self, submission: Submission, *, referer: str) -> Page | str:
         """Send the form and return its answer, or the URL that the answer redirects to. Never repeated."""
+        found = await self._post(submission, self._read_page, referer=referer, headers=PAGE_HEADERS, has_password=True)
+        return found.url if isinstance(found, _Redirect) else found
+
+    async def post_for_file(self, submission: Submission, read: Reader[T], *, referer: str) -> T:
+        """What `read` makes of the form's answer, after redirects. The form is sent once. Raises VisitError."""
+        found = await self._post(submission, read, referer=referer, headers=FILE_HEADERS, has_password=False)
+        return await self.get(found.url, read, referer=referer) if isinstance(found, _Redirect) else found
+
+    async def _post(
+        self, submission: Submission, read: Reader[T], *, referer: str, headers: dict[str, str], has_password: bool
+    ) -> T | _Redirect:
+        """What `read` makes of the form's answer, or where that redirects to. Sent once, to no second address."""
         scheme, host, port = origin(referer)
         named_port = "" if port in (80, 443) else f":{port}"
-        headers = PAGE_HEADERS | {
+        headers = headers | {
             "Content-Type": submission.content_type,
             "Origin": f"{scheme}://{f'[{host}]' if ':' in host else host}{named_port}",
         }
-        # A connection kept open since the sign-in page may be closed by the portal at this very moment,
+        # A connection kept open since the page before may be closed by the portal at this very moment,
         # and then nobody knows whether the form arrived. A new connection has no such past.
         session = self._make_session(force_close=True)
+        headers = _with_referer(headers, submission.url, referer)
         async with (
             session,
             self._send(
-                session,
-                "POST",
-                submission.url,
-                _with_referer(headers, submission.url, referer),
-                submission.body,
-                has_password=True,
+                session, "POST", submission.url, headers, submission.body, has_password=has_password
             ) as response,
         ):
             if response.status in (307, 308):
+                what = "password" if has_password else "form"
                 raise VisitError(
-                    "the portal asked for the password to be sent a second time, to another address",
-                    detail=f"{describe_status(response.status)} to the sign-in form",
+                    f"the portal asked for the {what} to be sent a second time, to another address",
+                    detail=f"{describe_status(response.status)} to {show(submission.url)}",
                 )
             if response.status in REDIRECT_STATUSES:
-                return _redirect_target(response)
-            return await self._read_page(response)
+                return _Redirect(_redirect_target(response))
+            return await read(response)
 
     async def _get_once(self, url: str, read: Reader[T], headers: dict[str, str]) -> T | _Redirect:
         async with self._send(self._session, "GET", url, headers) as response:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from portal_import.engine.addresses import is_same_page, resolve
+from portal_import.engine.document_forms import find_buttons, label_of, method_of, press, read_posting_anchor
 from portal_import.engine.page import Element, Page, select, text_of
+from portal_import.engine.submission import Submission
 
 DOCUMENT_EXTENSIONS = frozenset({"pdf", "csv", "xlsx", "xls", "xml", "ods", "zip", "tif", "tiff", "p7m", "edi"})
 _DOCUMENT_TYPES = re.compile(r"application/(pdf|zip|xml|vnd\.)|text/(csv|xml)", re.I)
@@ -31,32 +33,84 @@ _SURROUNDINGS = frozenset({"nav", "header", "footer", "aside"})
 
 @dataclass(frozen=True)
 class DocumentLink:
-    """`is_certain` is False where only words hint at a document: such a link may lead to a page of details."""
+    """`is_certain` is False where only words hint at a document: such a link may lead to a page of details.
+
+    With a `form` the document is the answer to that form, sent to `url`.
+    """
 
     url: str
     is_certain: bool
     name_hint: str | None = None
+    form: Submission | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from the page's other documents."""
+        return self.url, hash(self.form.body) if self.form else 0
 
 
 def find_links(
     page: Page, element: Element, link_selector: str | None, *, in_bill_row: bool
 ) -> list[tuple[Element, DocumentLink]]:
-    """The document links inside an element, in order, the anchors they stand in beside them.
+    """The document links inside an element, in order, the anchors or buttons they stand in beside them.
 
     With a selector exactly what it picks; without one, links are judged by address, type and words, and
     more generously inside a row of the bills table.
     """
-    anchors = _picked(page, link_selector, element) if link_selector else element.iter("a")
-    found: list[tuple[Element, DocumentLink]] = []
-    for anchor in anchors:
-        href = (anchor.get("href") or "").strip()
-        url = resolve(page.base_url, href) if href and not href.startswith("#") else None
-        if url is None or url == page.url or (is_same_page(url, page.url) and not urlsplit(url).query):
-            continue
-        certain = True if link_selector else _judge(anchor, url, in_bill_row)
-        if certain is not None:
-            found.append((anchor, DocumentLink(url, certain, anchor.get("download") or None)))
-    return found
+    if link_selector:
+        found = [(picked, _read_picked(page, picked)) for picked in _picked(page, link_selector, element)]
+    else:
+        anchors = ((anchor, _read_anchor(page, anchor, in_bill_row)) for anchor in element.iter("a"))
+        buttons = ((button, _read_button(page, button, in_bill_row)) for button in find_buttons(element))
+        found = [*anchors, *buttons]
+    return [(element, link) for element, link in found if link is not None]
+
+
+def _read_picked(page: Page, element: Element) -> DocumentLink | None:
+    if element.tag != "a":
+        return _press(page, element)
+    posted = read_posting_anchor(page, element)
+    if posted:
+        return DocumentLink(posted.url, True, element.get("download") or None, posted)
+    url = _address_of(page, element)
+    return DocumentLink(url, True, element.get("download") or None) if url else None
+
+
+def _read_anchor(page: Page, anchor: Element, in_bill_row: bool) -> DocumentLink | None:
+    posted = read_posting_anchor(page, anchor)
+    url = posted.url if posted else _address_of(page, anchor)
+    if url is None:
+        return None
+    certain = _judge(anchor, _words_of(anchor), "" if posted else url, in_bill_row)
+    # What only might be a document is not posted: it might be an order just as well.
+    if certain is None or (posted and (not certain or _OTHER_WORD.search(_words_of(anchor)))):
+        return None
+    return DocumentLink(url, certain, anchor.get("download") or None, posted)
+
+
+def _read_button(page: Page, button: Element, in_bill_row: bool) -> DocumentLink | None:
+    words = label_of(button)
+    if not _DOWNLOAD_WORD.search(words) or _OTHER_WORD.search(words) or not _judge(button, words, "", in_bill_row):
+        return None
+    return _press(page, button)
+
+
+def _press(page: Page, button: Element) -> DocumentLink | None:
+    sent = press(page, button)
+    if isinstance(sent, str):
+        return DocumentLink(sent, True)
+    return DocumentLink(sent.url, True, form=sent) if sent else None
+
+
+def _address_of(page: Page, anchor: Element) -> str | None:
+    """Where the anchor leads, if that is another address than the page's own, and one to be got."""
+    if method_of(anchor) != "get":
+        return None
+    href = (anchor.get("href") or "").strip()
+    url = resolve(page.base_url, href) if href and not href.startswith("#") else None
+    if url is None or url == page.url or (is_same_page(url, page.url) and not urlsplit(url).query):
+        return None
+    return url
 
 
 def extension_of(url: str) -> str | None:
@@ -70,16 +124,19 @@ def extension_of(url: str) -> str | None:
 def _picked(page: Page, selector: str, inside: Element) -> Iterable[Element]:
     seen: dict[Element, None] = {}
     for element in select(page, selector):
-        anchors = [element] if element.get("href") else element.iter("a")
-        seen.update((anchor, None) for anchor in anchors if inside is page.root or inside in anchor.iterancestors())
+        is_itself = element.get("href") or element.tag in ("button", "input")
+        found = [element] if is_itself else [*element.iter("a"), *find_buttons(element)]
+        seen.update((one, None) for one in found if inside is page.root or inside in one.iterancestors())
     return seen
 
 
-def _judge(anchor: Element, url: str, in_bill_row: bool) -> bool | None:
-    """Whether the link is a document: True, False for perhaps, None for no."""
-    words = " ".join(
-        filter(None, (text_of(anchor), anchor.get("title"), anchor.get("aria-label"), *_image_texts(anchor)))
-    )[:300]
+def _words_of(anchor: Element) -> str:
+    words = (text_of(anchor), anchor.get("title"), anchor.get("aria-label"), *_image_texts(anchor))
+    return " ".join(filter(None, words))[:300]
+
+
+def _judge(anchor: Element, words: str, url: str, in_bill_row: bool) -> bool | None:
+    """Whether what says these words is a document: True, False for perhaps, None for no."""
     path_words = re.sub(r"[/_.\-]+", " ", unquote(urlsplit(url).path))[:300]
     if _is_in_surroundings(anchor):
         return None

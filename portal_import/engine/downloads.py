@@ -1,12 +1,13 @@
 """Downloads one document and stores it, or says why what came is not the document."""
 
 from collections.abc import AsyncIterator
+from hashlib import sha256
 
 import aiohttp
 
 from db.models import ResultStatus
 from portal_import.engine.addresses import show
-from portal_import.engine.client import CHUNK_BYTES, PortalClient
+from portal_import.engine.client import CHUNK_BYTES, FILE_HEADERS, PortalClient
 from portal_import.engine.document_links import DocumentLink, extension_of
 from portal_import.engine.errors import PassingError, VisitError, describe_status
 from portal_import.engine.file_names import choose_file_name, type_for
@@ -15,6 +16,7 @@ from portal_import.engine.page import HTML_TYPES
 from portal_import.engine.storage import DocumentStore, FileTooLargeError, StorageError
 from portal_import.outcomes import Document, Limits
 
+_MAX_VALIDATOR = 300
 _PDF_MARK = b"%PDF-"
 _PDF_MARK_WITHIN = 1024  # as Acrobat and pdfium look for it
 _PDF_END = b"%%EOF"
@@ -27,15 +29,60 @@ class NotADocumentError(VisitError):
     """The link leads to a web page."""
 
 
+def source_of(link: DocumentLink) -> str | None:
+    """What stands for the link's address, which may hold secrets; None for a form, whose fields change each time."""
+    return sha256(link.url.encode()).hexdigest()[:32] if link.form is None else None
+
+
 async def download_document(
-    client: PortalClient, link: DocumentLink, limits: Limits, storage: DocumentStore, *, referer: str
+    client: PortalClient,
+    link: DocumentLink,
+    limits: Limits,
+    storage: DocumentStore,
+    *,
+    referer: str,
+    known: Document | None = None,
 ) -> Document:
-    """The stored document. Raises VisitError, nothing kept then; NotADocumentError for a web page."""
+    """The stored document; `known` itself where the portal says that it has not changed, and then nothing is read.
+
+    Raises VisitError, nothing kept then; NotADocumentError for a web page.
+    """
 
     async def store(response: aiohttp.ClientResponse) -> Document:
+        if known and _is_unchanged(response, known):
+            return known
         return await _store(response, link, limits, storage)
 
-    return await client.get(link.url, store, referer=referer)
+    if link.form is not None:
+        return await client.post_for_file(link.form, store, referer=referer)
+    return await client.get(link.url, store, referer=referer, headers=FILE_HEADERS | _conditions(known))
+
+
+def _conditions(known: Document | None) -> dict[str, str]:
+    """RFC 9110, 13.1: the portal need not send what it sent before."""
+    if known is None:
+        return {}
+    conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
+    return {name: value for name, value in conditions.items() if value}
+
+
+def _is_unchanged(response: aiohttp.ClientResponse, known: Document) -> bool:
+    """Whether the answer is the known document: by its status, or by its headers where conditions are ignored."""
+    if response.status == 304:
+        return True
+    if response.status != 200:
+        return False
+    etag, last_modified = _validators(response)
+    if etag or known.etag:
+        return etag == known.etag
+    has_same_date = last_modified is not None and last_modified == known.last_modified
+    return has_same_date and response.content_length == known.size_bytes
+
+
+def _validators(response: aiohttp.ClientResponse) -> tuple[str | None, str | None]:
+    values = (response.headers.get(name, "").strip() for name in ("ETag", "Last-Modified"))
+    etag, last_modified = (value if 0 < len(value) <= _MAX_VALIDATOR and value.isascii() else None for value in values)
+    return etag, last_modified
 
 
 async def _store(
@@ -43,7 +90,8 @@ async def _store(
 ) -> Document:
     if response.status != 200:
         answered = describe_status(response.status)
-        raise VisitError(f"the portal answered {answered}", detail=f"GET {show(link.url)}: {answered}")
+        method = "GET" if link.form is None else "POST"
+        raise VisitError(f"the portal answered {answered}", detail=f"{method} {show(link.url)}: {answered}")
     declared = response.content_length
     if declared is not None and declared > limits.max_file_bytes:
         raise VisitError(f"the file has {declared:,} bytes, more than the {limits.max_file_bytes:,} allowed")
@@ -63,7 +111,17 @@ async def _store(
     except StorageError as error:
         raise VisitError(str(error), ResultStatus.FAILED, detail=str(error.__cause__ or error)) from error
     content_type = sent_type if sent_type and "octet-stream" not in sent_type else type_for(name)
-    return Document(stored.file_url, name, content_type, stored.size_bytes, stored.sha256)
+    etag, last_modified = _validators(response)
+    return Document(
+        stored.file_url,
+        name,
+        content_type,
+        stored.size_bytes,
+        stored.sha256,
+        source=source_of(link),
+        etag=etag,
+        last_modified=last_modified,
+    )
 
 
 class _Content:

@@ -81,5 +81,8 @@ class _HttpVisitor:
             observe=rules.observe,
         )
 
+    async def open_page(self, url: str, *, referer: str) -> Page:
+        return await self._client.get_page(url, referer=referer)
+
     async def prepare_client(self) -> PortalClient:
         return self._client

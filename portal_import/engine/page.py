@@ -85,6 +85,12 @@ class Page:
         return controls
 
     @cached_property
+    def form_by_control(self) -> dict[Element, Element]:
+        """The form that each control belongs to."""
+        owned = ((form, controls) for form, controls in self.controls_by_form.items() if form is not None)
+        return {control: form for form, controls in owned for control in controls}
+
+    @cached_property
     def seen_text(self) -> str:
         """The words that a person sees on the page, in one line."""
         return text_of(self.root)

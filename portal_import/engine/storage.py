@@ -54,6 +54,7 @@ class DocumentStore:
     """Writes files below a `STORAGE_URL` such as `file:///srv/bills` or `s3://bucket/bills`."""
 
     def __init__(self, storage_url: str) -> None:
+        self._storage_url = storage_url
         self._fs, self._root = _open_storage(storage_url)
         if isinstance(self._fs, LocalFileSystem):
             with contextlib.suppress(OSError):  # what cannot be made now fails, with its reason, when a file is stored
@@ -84,6 +85,14 @@ class DocumentStore:
             await _in_thread(temporary.discard)
             raise
         return StoredFile(key, size, name)
+
+    async def has(self, file_url: str) -> bool:
+        """Whether the file is there, as far as the storage can say."""
+        try:
+            path = f"{self._root}/{document_key(self._storage_url, file_url)}"
+            return bool(await _in_thread(self._fs.exists, path))
+        except (DocumentOutsideStorageError, StorageError):
+            return False
 
 
 def remove_unfinished(storage_url: str, *, older_than_seconds: float) -> int:

@@ -55,6 +55,10 @@ class Visitor(AbstractAsyncContextManager[object], Protocol):
         """Sign in once and open the billing page. Raises VisitError when the portal doesn't let the account in."""
         ...
 
+    async def open_page(self, url: str, *, referer: str) -> Page:
+        """A further page of bills, whatever its status but the passing ones. Raises VisitError when there is none."""
+        ...
+
     async def prepare_client(self) -> PortalClient:
         """What downloads documents in this account's name, at its present state."""
         ...

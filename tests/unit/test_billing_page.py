@@ -277,19 +277,6 @@ def test_page_of_something_else_has_nothing():
     assert found == BillingPage()
 
 
-@pytest.mark.parametrize(
-    ("html", "expected"),
-    [
-        ('<a rel="next" href="?page=2">2</a>', True),
-        ('<a href="?page=2">Next ›</a>', True),
-        ('<a href="/next">Next</a>', False),
-        ('<a href="?page=2">2</a>', False),
-    ],
-)
-def test_page_tells_of_further_pages(html: str, expected: bool):
-    assert read(html).has_more_pages is expected
-
-
 def test_nonsense_is_read_without_an_exception():
     chance = random.Random(20261124)
     bits = ["<table>", "<tr>", "<th>Invoice", "<td>", "</table>", "<form>", "<input type=password>", "<a href='", "'>",
