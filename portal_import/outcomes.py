@@ -65,10 +65,15 @@ class PortalProfile:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long, how much, how often and where to. What is waited for a turn counts for neither timeout."""
+    """How long, how much, how often and where to. What is waited for a turn counts for neither timeout.
+
+    `step_computing_seconds` is what reading one answer may take of the processor, and so what the other accounts may
+    have to wait for it.
+    """
 
     request_timeout_seconds: float = 30
     account_timeout_seconds: float = 300
+    step_computing_seconds: float = 10
     max_file_bytes: int = 50 * _MB
     max_page_bytes: int = 10 * _MB
     max_redirects: int = 10

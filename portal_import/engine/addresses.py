@@ -4,29 +4,39 @@ import re
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+MAX_LENGTH = 8_000  # what the usual web servers take in a request line
 _LEGAL = "%/:=&?~#+!$,;'@()*[]"
-_QUERY_IN_TEXT = re.compile(r"(https?://[^\s?#;'\"<>]*)[?#;][^\s'\"<>)\]]*", re.IGNORECASE)
+# Takes every address whole, with a query or without: one that is tried again from each "http://" within it would
+# take the square of its length.
+_QUERY_IN_TEXT = re.compile(r"(https?://[^\s?#;'\"<>]*+)(?:[?#;][^\s'\"<>)\]]*+)?", re.IGNORECASE)
 _USERINFO_IN_TEXT = re.compile(r"(https?://)[^\s/?#@'\"<>]*@", re.IGNORECASE)
+_BEFORE_QUERY = re.compile(r"^[^?#]+")  # where browsers read a backslash as a slash
 _IGNORED_IN_ATTRIBUTES = re.compile(r"[\t\r\n]")
 
 
 def resolve(base: str, reference: str) -> str | None:
     """The absolute http(s) URL that `reference` means on a page at `base`, without its fragment.
 
-    None when it means anything else (`mailto:`, `javascript:`) or is no URL. Escapes stay as they are,
-    since re-quoting would break signed links; only illegal characters are quoted.
+    None when it means anything else (`mailto:`, `javascript:`), is no URL or is longer than servers take.
+    Escapes stay as they are, since re-quoting would break signed links; only illegal characters are quoted.
     """
+    if len(reference) > MAX_LENGTH:
+        return None
     try:
-        url = urldefrag(urljoin(base, _IGNORED_IN_ATTRIBUTES.sub("", reference).strip())).url
+        reference = _BEFORE_QUERY.sub(
+            lambda part: part[0].replace("\\", "/"), _IGNORED_IN_ATTRIBUTES.sub("", reference)
+        )
+        url = urldefrag(urljoin(base, reference.strip())).url
         parts = urlsplit(url)
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or (parts.port or 1) < 1:
             return None
         host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
-        return parts._replace(
+        absolute = parts._replace(
             netloc=quote(host, _LEGAL), path=quote(parts.path or "/", _LEGAL), query=quote(parts.query, _LEGAL)
         ).geturl()
     except (ValueError, UnicodeError):
         return None
+    return absolute if len(absolute) <= MAX_LENGTH else None
 
 
 def origin(url: str) -> tuple[str, str, int]:

@@ -23,13 +23,16 @@ _SCRIPTED = "the list of bills goes on on pages that only a script opens; they w
 
 @dataclass
 class BillCollection:
-    """Fills `bills`; what it has collected so far survives its failure."""
+    """Fills `bills`; what it has collected so far survives its failure.
+
+    `failures` are what documents failed of, in words and technically.
+    """
 
     visitor: Visitor
     rules: VisitRules
     storage: DocumentStore
     bills: list[BillFound]
-    failures: list[VisitError] = field(default_factory=list)
+    failures: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
     broken_list: VisitError | None = None
     documents_linked: int = 0
     documents_omitted: int = 0
@@ -159,7 +162,7 @@ class BillCollection:
         return known if known and await self.storage.has(known.file_url) else None
 
     def _note_failure(self, link: DocumentLink, error: VisitError) -> None:
-        self.failures.append(error)
+        self.failures.append((str(error), error.detail))
         self.rules.report(LogLevel.ERROR, f"{show(link.url)} could not be downloaded: {error}")
 
     def _require_complete(self) -> None:
@@ -172,10 +175,10 @@ class BillCollection:
         if self.broken_list:
             raise self.broken_list
         if self.failures:
-            reasons = list(dict.fromkeys(str(error) for error in self.failures))[:_MAX_NAMED_FAILURES]
+            reasons = list(dict.fromkeys(words for words, _ in self.failures))[:_MAX_NAMED_FAILURES]
             raise VisitError(
                 f"{len(self.failures)} of {_count(linked, 'document')} could not be downloaded: {'; '.join(reasons)}",
-                detail=self.failures[-1].detail,
+                detail=self.failures[-1][1],
             )
 
 

@@ -97,10 +97,10 @@ def _read_line(row: Element) -> _Line:
     for cell in row.iterchildren("td", "th"):
         span = cell.get("colspan") or ""
         width = int(span) if span.isascii() and span.isdigit() and len(span) < 3 else 1
-        for _ in range(max(1, width)):
-            if len(cells) < _MAX_COLUMNS:
-                cells.append(cell)
-                texts.append(text_of(cell)[:_MAX_CELL])
+        taken = min(max(1, width), _MAX_COLUMNS - len(cells))
+        if taken:
+            cells += [cell] * taken
+            texts += [text_of(cell)[:_MAX_CELL]] * taken
     return _Line(row, tuple(cells), tuple(texts))
 
 

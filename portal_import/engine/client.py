@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 import aiohttp
 from yarl import URL
 
-from portal_import.engine.addresses import origin, resolve, show
+from portal_import.engine.addresses import MAX_LENGTH, origin, resolve, show
 from portal_import.engine.errors import PassingError, VisitError, describe_status, explain_request_error
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.networks import make_socket_factory
@@ -29,6 +29,8 @@ REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 CHUNK_BYTES = 64 * 1024
 # Portals behind large single sign-on systems send headers beyond aiohttp's 8 kB.
 MAX_HEADER_BYTES = 64 * 1024
+MAX_COOKIE_BYTES = 256 * 1024  # more than browsers keep of one site; all of it would go with every request
+READ_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 
 T = TypeVar("T")
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
@@ -177,6 +179,8 @@ class PortalClient:
             async with session.request(method, address, headers=headers, data=body, allow_redirects=False) as response:
                 await self._heed_retry_after(response)
                 try:
+                    self._check_cookies(url)
+                    _check_encoding(response)
                     yield response
                 finally:
                     # An answer that was not read to its end is hung up on, never drained.
@@ -191,6 +195,14 @@ class PortalClient:
             seconds = read_retry_after(response.headers.get("Retry-After", ""), response.headers.get("Date", ""))
             if seconds:
                 await self._gate.postpone(seconds)
+
+    def _check_cookies(self, url: str) -> None:
+        size = sum(len(morsel.key) + len(morsel.value) for morsel in self._jar)
+        if size > MAX_COOKIE_BYTES:
+            raise VisitError(
+                f"the portal set cookies of more than {MAX_COOKIE_BYTES:,} bytes",
+                detail=f"{len(self._jar):,} cookies of {size:,} bytes after {show(url)}",
+            )
 
     async def _read_page(self, response: aiohttp.ClientResponse) -> Page:
         limit = self._limits.max_page_bytes
@@ -224,6 +236,13 @@ def _with_referer(headers: dict[str, str], url: str, referer: str | None) -> dic
     return headers | {"Referer": referer}
 
 
+def _check_encoding(response: aiohttp.ClientResponse) -> None:
+    """What aiohttp cannot decode it passes on as it came, for a page that nobody could read."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in READ_ENCODINGS:
+        raise VisitError(f"the portal compressed its answer in a way that was not asked for ({encoding[:40]})")
+
+
 def _parse_url(url: str) -> URL:
     try:
         return URL(url, encoded=True)
@@ -236,5 +255,7 @@ def _redirect_target(response: aiohttp.ClientResponse) -> str:
     url = resolve(str(response.url), location) if location else None
     if url is None:
         found = "without an address" if not location else "to something that is no web address"
+        if len(location) > MAX_LENGTH:
+            found = f"to an address of more than {MAX_LENGTH:,} characters"
         raise VisitError(f"the portal redirected {found}", detail=describe_status(response.status))
     return url

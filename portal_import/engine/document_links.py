@@ -1,16 +1,18 @@
 """Tells which links of a billing page lead to documents."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from portal_import.engine.addresses import is_same_page, resolve
 from portal_import.engine.document_forms import find_buttons, label_of, method_of, press, read_posting_anchor
+from portal_import.engine.errors import VisitError
 from portal_import.engine.page import Element, Page, select, text_of
 from portal_import.engine.submission import Submission
 
 DOCUMENT_EXTENSIONS = frozenset({"pdf", "csv", "xlsx", "xls", "xml", "ods", "zip", "tif", "tiff", "p7m", "edi"})
+MAX_LINKS = 20_000
 _DOCUMENT_TYPES = re.compile(r"application/(pdf|zip|xml|vnd\.)|text/(csv|xml)", re.I)
 _EXTENSION = re.compile(r"\.([a-z0-9]{2,4})$", re.I)
 _QUERY_FORMAT = re.compile(r"(?:^|[&;])(?:format|type|output|ext|as)=(?:application/)?([a-z]{3,4})(?:&|;|$)", re.I)
@@ -60,10 +62,17 @@ def find_links(
     if link_selector:
         found = [(picked, _read_picked(page, picked)) for picked in _picked(page, link_selector, element)]
     else:
-        anchors = ((anchor, _read_anchor(page, anchor, in_bill_row)) for anchor in element.iter("a"))
+        anchors = ((anchor, _read_anchor(page, anchor, in_bill_row)) for anchor in _anchors_in(element))
         buttons = ((button, _read_button(page, button, in_bill_row)) for button in find_buttons(element))
         found = [*anchors, *buttons]
     return [(element, link) for element, link in found if link is not None]
+
+
+def _anchors_in(element: Element) -> Iterator[Element]:
+    for number, anchor in enumerate(element.iter("a")):
+        if number == MAX_LINKS:
+            raise VisitError(f"the page has more than {MAX_LINKS:,} links, too many to be looked through")
+        yield anchor
 
 
 def _read_picked(page: Page, element: Element) -> DocumentLink | None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 from http import HTTPStatus
 
@@ -10,6 +11,9 @@ import aiohttp
 from db.models import ResultCause, ResultStatus
 from portal_import.engine.addresses import hide_queries
 from portal_import.engine.networks import explain_refusal_of_addresses
+
+# aiohttp quotes the bytes that it could not read, cookies among them.
+_QUOTED_BYTES = re.compile(r"""[\s:]*\bb['"].*""", re.DOTALL)
 
 
 class VisitError(Exception):
@@ -54,7 +58,8 @@ def describe_status(status: int) -> str:
 
 def explain_request_error(error: aiohttp.ClientError | OSError, timeout_seconds: float) -> VisitError:
     """The VisitError that stands for an exception of aiohttp; a PassingError where it may pass."""
-    detail = hide_queries(f"{type(error).__name__}: {error}".rstrip(": "))
+    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    detail = hide_queries(f"{type(error).__name__}: {_QUOTED_BYTES.sub('', said)}".rstrip(": "))
     if isinstance(error, TimeoutError):
         return PassingError(
             f"the portal did not answer within {timeout_seconds:g} seconds", detail=detail, cause=ResultCause.TIMEOUT

@@ -15,6 +15,7 @@ import lxml.html
 from db.models import ResultStatus
 from portal_import.engine.addresses import resolve
 from portal_import.engine.errors import VisitError
+from portal_import.engine.markup import check_is_whole, check_markup
 
 Element = Any  # lxml.html.HtmlElement; lxml ships no types
 
@@ -27,6 +28,7 @@ _NOT_FOR_PAGES = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_e
 _UNSEEN_TAGS = frozenset({"script", "style", "template", "noscript", "head", "title"})
 _BREAKING_TAGS = frozenset({"a", "br", "p", "div", "li", "ul", "td", "th", "tr", "button", "dd", "dt", "option", "h2"})
 _HIDING_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_MAX_TEXT = 1_000_000
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
@@ -50,15 +52,15 @@ class Page:
 
     @cached_property
     def root(self) -> Element:
-        """The document's root; of an empty page an empty one. Raises MemoryError rather than show half a page."""
+        """The document's root; of an empty page an empty one. Raises VisitError for one too large to read."""
         parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
         source = self.text.replace("\0", "").encode("utf-8", "replace") if self.is_html else b""
+        check_markup(source)
         try:
             root = lxml.html.document_fromstring(source or b"<html></html>", parser=parser)
         except (lxml.etree.LxmlError, ValueError):
             root = lxml.html.document_fromstring(b"<html></html>")
-        if any(entry.type == lxml.etree.ErrorTypes.ERR_NO_MEMORY for entry in parser.error_log):
-            raise MemoryError("the page does not fit into memory")
+        check_is_whole(parser)
         return root
 
     @cached_property
@@ -138,12 +140,26 @@ def _codec_name(label: str) -> str | None:
 def clean_text(text: str) -> str:
     """One line: blanks of any kind become single spaces, control and formatting characters go."""
     spaced = " ".join(text.split())
-    return "".join(char for char in spaced if unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
+    if spaced.isprintable():
+        return spaced
+    return spaced.translate(
+        {ord(char): None for char in set(spaced) if unicodedata.category(char) in ("Cc", "Cf", "Cs")}
+    )
 
 
 def text_of(element: Element) -> str:
-    """The words seen in an element, with a blank wherever a browser would start something new."""
-    return clean_text("".join(_seen_parts(element)))
+    """The words seen in an element, with a blank wherever a browser would start something new.
+
+    No more than a person could read: what comes after `_MAX_TEXT` characters is not looked at.
+    """
+    parts: list[str] = []
+    left = _MAX_TEXT
+    for part in _seen_parts(element):
+        parts.append(part[:left])
+        left -= len(parts[-1])
+        if not left:
+            break
+    return clean_text("".join(parts))
 
 
 def _seen_parts(element: Element) -> Iterator[str]:

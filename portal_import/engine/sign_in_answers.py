@@ -34,7 +34,7 @@ _ALERT_CLASS = re.compile(
     r"([\s_-]|$)",
     re.IGNORECASE,
 )
-_CODE_FIELD = re.compile(r"otp|mfa|2fa|two.?factor|one.?time|(verif|secur|auth)\w*.?code|sms.?code|\btan\b", re.I)
+_CODE_FIELD = re.compile(r"otp|mfa|2fa|two.?factor|one.?time|(verif|secur|auth)\w{0,30}.?code|sms.?code|\btan\b", re.I)
 
 
 _ATTENTION = (

@@ -4,20 +4,23 @@ An import and a test of the sign-in are such visits.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from db.models import LogLevel, ResultCause
 from portal_import.engine.addresses import hide_queries
 from portal_import.engine.client import PortalClient
+from portal_import.engine.computing import limit_steps
 from portal_import.engine.errors import VisitError
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.page import Page
 from portal_import.engine.repetition import Report
 from portal_import.engine.secrecy import Redactor
 from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile
+
+_MAX_SAID = 1_000
 
 Observe = Callable[[str, Page], None]
 
@@ -81,32 +84,32 @@ async def conduct_visit(
     gate: PortalGate,
     sleep: Callable[[float], Awaitable[None]],
     enter: Callable[[VisitRules], Visitor],
-    make: Callable[[Visitor, VisitRules], Awaitable[None]],
+    make: Callable[[Visitor, VisitRules], Coroutine[Any, Any, None]],
     note: Callable[[Report], Observe] = lambda report: overlook,
 ) -> VisitEnd:
     """Make the visit with the visitor that `enter` makes. What the portal does wrong is returned, never raised."""
     redact = Redactor(login.password)
 
     def report_safely(level: LogLevel, line: str) -> None:
-        report(level, redact(hide_queries(line)))
+        report(level, _cut(redact(hide_queries(line))))
 
     deadline = asyncio.timeout(limits.account_timeout_seconds)
     untimed = _UntimedGate(gate, deadline)
     rules = VisitRules(login, profile, limits, report_safely, redact, untimed, sleep, note(report_safely))
     visitor = enter(rules)
-    ending: VisitError | None = None
+    failure: AccountOutcome | None = None
     try:
         async with visitor, deadline:
-            await make(visitor, rules)
+            await limit_steps(make(visitor, rules), limits.step_computing_seconds)
     except VisitError as error:
-        ending = error
+        # The exception itself is not kept: it would keep all that was at hand, whole pages too.
+        failure = _make_failure(error, visitor.retry_attempts, redact)
     except TimeoutError:
         if not deadline.expired():
             raise
         words = f"the account was not finished within {limits.account_timeout_seconds:g} seconds"
-        ending = VisitError(words, cause=ResultCause.TIMEOUT)
-    retries = visitor.retry_attempts
-    return VisitEnd(_make_failure(ending, retries, redact) if ending is not None else None, retries)
+        failure = _make_failure(VisitError(words, cause=ResultCause.TIMEOUT), visitor.retry_attempts, redact)
+    return VisitEnd(failure, visitor.retry_attempts)
 
 
 class _UntimedGate:
@@ -127,5 +130,10 @@ class _UntimedGate:
 
 
 def _make_failure(error: VisitError, retries: int, redact: Redactor) -> AccountOutcome:
-    said, detail = redact(str(error)), redact(hide_queries(error.detail or str(error)))
+    said, detail = _cut(redact(str(error))), _cut(redact(hide_queries(error.detail or str(error))))
     return AccountOutcome(error.status, cause=error.cause, error=said, final_error=detail, retry_attempts=retries)
+
+
+def _cut(text: str) -> str:
+    """At most so much is said, however much the portal says. Redacted first: half a password is still a secret."""
+    return text if len(text) <= _MAX_SAID else f"{text[: _MAX_SAID - 1]}…"

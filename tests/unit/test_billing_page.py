@@ -8,6 +8,7 @@ from portal_import.bill_reading.cell_values import find_currency, is_ambiguous_d
 from portal_import.bill_reading.table_headers import map_headers
 from portal_import.engine.billing_page import BillingPage, read_billing_page
 from portal_import.engine.document_links import extension_of
+from portal_import.engine.errors import VisitError
 from portal_import.engine.forms import has_sign_in_form
 from portal_import.engine.page import decode_page
 from portal_import.engine.sign_in_answers import find_error_text, find_obstacle
@@ -292,8 +293,13 @@ def test_nonsense_is_read_without_an_exception():
         find_error_text(page)
 
 
-def test_deeply_nested_page_is_read():
-    assert read("<div>" * 50_000 + '<a href="/1.pdf">x</a>').links_count in (0, 1)
+def test_nested_page_is_read():
+    assert read("<div>" * 200 + '<a href="/1.pdf">x</a>').links_count == 1
+
+
+def test_page_that_is_nested_too_deeply_is_not_read_in_half():
+    with pytest.raises(VisitError, match="the page is nested too deeply"):
+        read("<div>" * 5_000 + '<a href="/1.pdf">x</a>')
 
 
 # Values
