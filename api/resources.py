@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from db.encryption import SecretBox, open_secret_box
-from db.engine import transaction
+from db.engine import snapshot, transaction
 from settings import Settings, get_settings
 
 
@@ -35,6 +35,10 @@ class Resources:
     def transaction(self) -> AbstractContextManager[Session]:
         """A transaction; open it inside a handler, so that no connection waits for a thread."""
         return transaction(self._engine)
+
+    def snapshot(self) -> AbstractContextManager[Session]:
+        """The same for reading only, all of it as of one instant."""
+        return snapshot(self._engine)
 
 
 async def get_resources(request: Request) -> Resources:

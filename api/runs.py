@@ -41,7 +41,7 @@ def get_job_runs(
     key, list_name = here.box.signing_key, f"runs of {job_id}"
     (before,) = read_cursor(key, list_name, query.cursor) if query.cursor is not None else (None,)
     assert before is None or isinstance(before, int)
-    with here.transaction() as session:
+    with here.snapshot() as session:
         runs, following = list_runs(session, viewer, job_id, before_id=before, limit=query.limit)
         items = run_shapes(session, runs)
     return PageShape(items=items, next_cursor=make_cursor(key, list_name, [following]) if following else None)
@@ -50,7 +50,7 @@ def get_job_runs(
 @router.get("/runs/{run_id}")
 def get_one_run(run_id: NumberId, viewer: CurrentViewer, here: Here) -> RunDetailShape:
     """One run."""
-    with here.transaction() as session:
+    with here.snapshot() as session:
         run, job = get_run(session, viewer, run_id)
         counts = {status.value: count for status, count in count_results(session, run.id).items()}
         attempts = [AttemptShape(**vars(attempt)) for attempt in list_attempts(session, viewer, run.id)]

@@ -71,3 +71,15 @@ def transaction(engine: Engine | None = None) -> Generator[Session]:
     """A session whose work is committed at the end, or rolled back when an error leaves the block."""
     with Session(engine or get_engine(), expire_on_commit=False) as session, session.begin():
         yield session
+
+
+@contextmanager
+def snapshot(engine: Engine | None = None) -> Generator[Session]:
+    """A session that only reads, and all of whose statements see the database as the first of them saw it.
+
+    For a view that tells several things of a run that goes on: read one after the other, they could contradict.
+    """
+    with Session(engine or get_engine(), expire_on_commit=False) as session, session.begin():
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        session.connection(execution_options=options)
+        yield session

@@ -69,9 +69,14 @@ def cancel_retry(session: Session, viewer: Viewer, run_id: int, *, now: datetime
     return session.get_one(Run, run_id, populate_existing=True)
 
 
+def list_retries(session: Session, run: Run) -> Sequence[Run]:
+    """The retries of a run that the caller was allowed to read, oldest first."""
+    return session.scalars(select(Run).where(Run.parent_run_id == run.id).order_by(Run.id)).all()
+
+
 def look_out_for_retry(session: Session, run: Run) -> RetryOutlook:
     """The retries of a run that the caller was allowed to read, and what is left to retry."""
-    retries = session.scalars(select(Run).where(Run.parent_run_id == run.id).order_by(Run.id)).all()
+    retries = list_retries(session, run)
     is_open = run.status not in LIVE_RUN_STATUSES and not any(_has_counted(retry) for retry in retries)
     return RetryOutlook(retries, len(_list_accounts(session, run)) if is_open else 0)
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from db.accounts import list_accounts_needing_attention
 from db.calendars import load_calendars
-from db.engine import transaction
+from db.engine import snapshot, transaction
 from db.errors import NotFoundError
 from db.jobs import get_job, get_job_portal
 from db.models import Account, Job, Portal, Run
@@ -154,7 +154,7 @@ def load_head(viewer: Viewer, address_id: str) -> Job:
 
 def load_job(viewer: Viewer, job_id: str) -> JobView:
     """The job, when it runs next, and its accounts that need attention. Raises NotFoundError."""
-    with transaction() as session:
+    with snapshot() as session:
         job = get_job(session, viewer, job_id)
         calendars = load_calendars(session, job.calendar_ids)
         names = {calendar_id: calendar.name for calendar_id, calendar in calendars.items()}

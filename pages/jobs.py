@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from db.engine import transaction
+from db.engine import snapshot, transaction
 from db.job_lists import (
     LOOKED_THROUGH,
     PAGE_SIZE,
@@ -162,7 +162,7 @@ def load_counts(viewer: Viewer) -> JobCounts:
 
 def load_jobs(viewer: Viewer, q: str, status: str | None, cursor: JobCursor | None) -> JobsPage:
     """One page of jobs, with the owners' names when an admin sees jobs of others."""
-    with transaction() as session:
+    with snapshot() as session:
         jobs, next_cursor = list_jobs(session, viewer, q=q, status=status, cursor=cursor)
         shows_owners = viewer.is_admin and any(job.user_id != viewer.user_id for job in jobs)
         owners = list_owner_names(session, {job.user_id for job in jobs}) if shows_owners else {}

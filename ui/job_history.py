@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from db.engine import transaction
+from db.engine import snapshot
 from db.errors import NotFoundError
 from db.models import History, Run
 from db.queue import Waiting, describe_waiting
@@ -60,7 +60,7 @@ def render_runs(job_id: str, page: RunsPage, zone: ZoneInfo, now: datetime) -> N
 def load_runs(viewer: Viewer, job_id: str) -> RunsPage:
     """A page of the job's runs. Raises NotFoundError."""
     trail: list[int] = st.session_state.get(f"runs-trail-{job_id}", [])
-    with transaction() as session:
+    with snapshot() as session:
         before_id = trail[-1] if trail else None
         runs, older_before = list_runs(session, viewer, job_id, before_id=before_id, limit=RUNS_SHOWN)
         waiting = describe_waiting(session, runs, datetime.now(UTC))

@@ -1,9 +1,12 @@
 """What the pages tell of a queued run: its place in line and what it waits for."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 from db.claiming import claim_runs
@@ -11,7 +14,7 @@ from db.engine import transaction
 from db.instances import register_instance
 from db.models import Job, Run, RunTrigger
 from db.viewers import Viewer
-from tests.factories import DAILY, make_job, make_portal, make_run
+from tests.factories import DAILY, NOW, make_job, make_portal, make_run
 from tests.ui.conftest import OpenPage, words
 
 
@@ -55,6 +58,45 @@ def test_jobs_page_tells_the_places(olive: Viewer, open_page: OpenPage, queued: 
     assert list(waiting["next_in"]) == list(waiting["next_run"])
     (running,) = set(frame.index) - set(waiting.index)
     assert "in line" not in frame.loc[running, "next_run"]
+
+
+@contextmanager
+def claimed_in_between(engine: Engine, reading: str, *, times: int) -> Generator[None]:
+    """A scheduler takes the queued run just when pages have sent so many statements with that in them."""
+    sent: list[str] = []
+    claimed: list[int] = []
+
+    def claim(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
+        if reading in statement:
+            sent.append(statement)
+            if len(sent) == times:
+                with transaction(engine) as session:
+                    done = claim_runs(session, NOW, worker="w", slots=1, lease=timedelta(hours=1))
+                claimed.append(len(done.claims))
+
+    event.listen(engine, "after_cursor_execute", claim)
+    yield
+    event.remove(engine, "after_cursor_execute", claim)
+    assert claimed == [1]
+
+
+@pytest.mark.parametrize(
+    ("page", "reading", "times"),
+    [("jobs", "DISTINCT ON (import_runs", 1), ("job", "DISTINCT ON (import_runs", 2), ("run", "run_attempts", 1)],
+)
+def test_a_page_never_lets_a_run_wait_for_itself(
+    engine: Engine, olive: Viewer, open_page: OpenPage, page: str, reading: str, times: int
+) -> None:
+    """The list of jobs is opened on the way to the other pages."""
+    with transaction(engine) as session:
+        register_instance(session, host="h", pid=1, version="1", slots=1, now=datetime.now(UTC))
+        job = make_job(session, olive)
+        run = make_run(session, job)
+    with claimed_in_between(engine, reading, times=times):
+        app = open_page(olive, page, id=job.id if page == "job" else str(run.id))
+    told = words(app) + "".join(bar.proto.text for bar in app.get("progress"))
+    assert "Next in line" in told.replace("\\", "")
+    assert "waits for the job" not in told
 
 
 def test_name_of_a_portal_is_shown_as_it_is(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import streamlit as st
 from sqlalchemy import Engine, select
 
 from db.accounts import list_accounts
@@ -11,9 +12,10 @@ from db.engine import transaction
 from db.models import Job, Result, ResultStatus, Run, RunStatus, RunTrigger
 from db.retries import RetryPolicy
 from db.viewers import Viewer
-from tests.factories import make_job, make_run
+from tests.factories import NOW, make_job, make_run
 from tests.ui.conftest import OpenPage, words
 from ui.retry_editor import describe_retries, explain_retries
+from ui.run_head import RETRY_PACE_SECONDS
 
 OK, PORTAL_ERROR, WRONG = ResultStatus.SUCCESS, ResultStatus.PORTAL_ERROR, ResultStatus.WRONG_CREDENTIALS
 CSV = b"username,password\nada@example.com,s3cret\n"
@@ -99,6 +101,55 @@ def test_waiting_retry_says_when_it_comes_and_can_be_called_off(
     assert f"Run {retry.id} was to retry 2 accounts: called off before it began" in links(
         open_page(olive, "run", id=str(run.id))
     )
+
+
+@pytest.mark.parametrize(
+    ("run_status", "retry_status", "seconds"),
+    [
+        (RunStatus.RUNNING, None, 1),
+        (RunStatus.PARTIAL, None, None),
+        (RunStatus.PARTIAL, RunStatus.QUEUED, RETRY_PACE_SECONDS),
+        (RunStatus.PARTIAL, RunStatus.RUNNING, RETRY_PACE_SECONDS),
+        (RunStatus.PARTIAL, RunStatus.COMPLETED, None),
+    ],
+)
+def test_run_page_is_drawn_again_while_the_run_or_its_retry_is_live(
+    engine: Engine,
+    olive: Viewer,
+    open_page: OpenPage,
+    monkeypatch: pytest.MonkeyPatch,
+    run_status: RunStatus,
+    retry_status: RunStatus | None,
+    seconds: int | None,
+) -> None:
+    paces: dict[str, float | None] = {}
+    make_fragment = st.fragment
+
+    def note_pace(function: Any = None, *, run_every: Any = None, **options: Any) -> Any:
+        if function is not None:
+            paces[function.__name__] = run_every
+        return make_fragment(function, run_every=run_every, **options)
+
+    with transaction(engine) as session:
+        run = make_run(session, make_job(session, olive), status=run_status)
+        if retry_status is not None:
+            job = make_job(session, olive)
+            make_run(session, job, trigger=RunTrigger.RETRY, status=retry_status, parent_run_id=run.id)
+    monkeypatch.setattr(st, "fragment", note_pace)
+    open_page(olive, "run", id=str(run.id))
+    assert paces["render_run"] == seconds
+
+
+def test_run_page_follows_its_retry(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    run = add_run(engine, olive, PORTAL_ERROR)
+    retry = add_retry(engine, run)
+    app = open_page(olive, "run", id=str(run.id))
+    with transaction(engine) as session:
+        found = session.get_one(Run, retry.id)
+        found.status, found.started_at, found.finished_at = RunStatus.COMPLETED, NOW, NOW
+    app.run()
+    (link,) = links(app)
+    assert link.endswith("completed")
 
 
 def test_retry_that_ran_is_told_with_its_outcome(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
