@@ -136,9 +136,11 @@ def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
     treatment = "; ".join(filter(None, (*policies, describe_retries(retry_policy_of(job)))))
     if treatment:
         st.caption(f":material/tune: {treatment[:1].upper()}{treatment[1:]}")
-    st.caption(f"Signs in at {code(job.login_url)} and reads bills at {code(job.billing_url)}")
-    if view.portal is not None:
-        render_portal_link(view.portal, job.id)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        addresses = f"Signs in at {code(job.login_url)} and reads bills at {code(job.billing_url)}"
+        st.caption(addresses, width="content")
+        if view.portal is not None:
+            render_portal_link(view.portal, job.id)
 
 
 def load_head(viewer: Viewer, address_id: str) -> Job:

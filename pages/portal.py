@@ -57,7 +57,8 @@ def render_head(viewer: Viewer, portal_id: int, zone: ZoneInfo) -> None:
         render_look(portal_state(summary.portal, now))
     render_breaker(viewer, summary, zone, now)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption(f":material/verified_user: Authorised by {plain(describe_authorisation(summary, zone, now))}")
+        words = f":material/verified_user: Authorised by {plain(describe_authorisation(summary, zone, now))}"
+        st.caption(words, width="content")
         render_jobs(viewer, summary)
     if not summary.may_change(viewer):
         st.caption(f":material/lock: {why_unchangeable(viewer)}")
