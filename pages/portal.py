@@ -1,4 +1,4 @@
-"""Portal: its state, and what is said of it."""
+"""Portal: what is said of it, a test of its sign-in, and how its bill table is read."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -15,10 +15,13 @@ from ui.moments import both
 from ui.outcomes import render_look
 from ui.plain_text import plain
 from ui.portal_form import render_settings
+from ui.portal_mapping import render_mapping
+from ui.portal_test import render_test
 from ui.portals_table import describe_authorisation, is_breaker_open, portal_state
 from ui.shell import set_tab_title, viewer_zone
 
 JOBS_SHOWN = 100
+NOT_AUTHORISED = ":material/gpp_maybe: Nobody has confirmed yet that it may be used; the next job there asks for it."
 
 
 def main() -> None:
@@ -40,7 +43,14 @@ def main() -> None:
     if message:
         st.toast(message)
     render_head(viewer, portal.id, zone)
-    render_settings(viewer, summary)
+    settings, test, bills = st.tabs(["Settings", "Test sign-in", "Bill table"], key="view", bind="query-params")
+    # All of them are drawn, so that nothing typed in one is lost on the way to another.
+    with settings:
+        render_settings(viewer, summary)
+    with test:
+        render_test(viewer, summary, zone)
+    with bills:
+        render_mapping(viewer, summary, zone)
 
 
 @st.fragment(run_every=5)
@@ -57,7 +67,9 @@ def render_head(viewer: Viewer, portal_id: int, zone: ZoneInfo) -> None:
         render_look(portal_state(summary.portal, now))
     render_breaker(viewer, summary, zone, now)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        words = f":material/verified_user: Authorised by {plain(describe_authorisation(summary, zone, now))}"
+        by = plain(describe_authorisation(summary, zone, now))
+        is_authorised = summary.portal.authorised_at is not None
+        words = f":material/verified_user: Authorised by {by}" if is_authorised else NOT_AUTHORISED
         st.caption(words, width="content")
         render_jobs(viewer, summary)
     if not summary.may_change(viewer):

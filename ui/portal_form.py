@@ -158,9 +158,10 @@ def _render_fields(settings: PortalSettings, key: str, *, disabled: bool) -> dic
         st.caption(
             "Leave a field empty to have its place found by itself. Only what a test gets wrong needs a CSS selector."
         )
-        columns = st.columns(2)
-        for position, (field, example) in enumerate(_EXAMPLES.items()):
-            typed = columns[position % 2].text_input(
+        # A row at a time: on a phone, columns are stacked one by one.
+        cells = [cell for _ in range(0, len(_EXAMPLES), 2) for cell in st.columns(2)]
+        for cell, (field, example) in zip(cells, _EXAMPLES.items(), strict=False):
+            typed = cell.text_input(
                 FIELD_NAMES[field],
                 value=getattr(settings, field) or "",
                 max_chars=MAX_SELECTOR_CHARACTERS,

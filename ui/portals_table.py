@@ -93,7 +93,7 @@ def render_portals_table(
             "host": column.ButtonColumn(
                 "Portal", type="tertiary", alignment="left", pinned=not phone, key=pressed, width=230, help="Open it"
             ),
-            "state": pill_column("State", (_OPEN, _BREAKER, _NOT_AUTHORISED), width=115),
+            "state": pill_column("State", (_OPEN, _BREAKER, _NOT_AUTHORISED), width=130),
             "until": column.TextColumn("Until", width=140, help="No sign-ins before: too many were refused"),
             "jobs": column.NumberColumn("Jobs", format="localized", width=60),
             "engine": column.TextColumn("Engine", width=75),

@@ -33,6 +33,11 @@ STYLE = """
   color: inherit; text-decoration: none; padding: 0.4rem 0.5rem; border-radius: 0.5rem;
 }
 .account-links a:hover, .account-links a:focus-visible {background: rgba(128, 128, 128, 0.15);}
+.steps {display: flex; flex-direction: column; gap: 0.3rem; font-size: 0.93rem; overflow-wrap: anywhere;}
+.step {display: grid; grid-template-columns: 4.2rem 1fr; column-gap: 0.5rem;}
+.step > :first-child {opacity: 0.6; font-variant-numeric: tabular-nums;}
+.step.warning > :last-child {color: #d97706;}
+.step.error > :last-child {color: #dc2626;}
 @media (max-width: 640px) {
   .stMainBlockContainer {padding: 4.25rem 1rem 3rem;}
   [data-testid="stElementToolbar"] {display: none;}
