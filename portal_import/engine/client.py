@@ -1,12 +1,12 @@
 """HTTP for one account: its own cookie jar, capped reads, bounded redirects, repeated GETs.
 
-A GET may be repeated; a POST carries the password and is sent exactly once, whatever happens to it.
+A GET may be repeated; what carries the password for the first time is sent exactly once, whatever happens to it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,10 +15,17 @@ import aiohttp
 from yarl import URL
 
 from portal_import.engine.addresses import MAX_LENGTH, origin, resolve, show
-from portal_import.engine.errors import PassingError, VisitError, describe_status, explain_request_error
+from portal_import.engine.errors import (
+    PassingError,
+    VisitError,
+    cause_of_status,
+    describe_status,
+    explain_request_error,
+)
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.networks import make_socket_factory
 from portal_import.engine.page import Page, decode_page
+from portal_import.engine.refreshes import find_refresh
 from portal_import.engine.repetition import PASSING_STATUSES, RESTING_STATUSES, Repetition, Report, read_retry_after
 from portal_import.engine.submission import Submission
 from portal_import.outcomes import Limits
@@ -42,6 +49,7 @@ FILE_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
 @dataclass(frozen=True)
 class _Redirect:
     url: str
+    how: str
 
 
 class PortalClient:
@@ -54,10 +62,13 @@ class PortalClient:
         report: Report,
         gate: PortalGate,
         sleep: Callable[[float], Awaitable[None]],
+        observe_redirect: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._limits = limits
         self._gate = gate
         self._has_begun_sign_in = False
+        self._observe_redirect = observe_redirect
+        self._authorisation: tuple[tuple[str, str, int], str] | None = None
         self._repetition = Repetition(limits, report=report, sleep=sleep)
         # unsafe: hosts that are IP addresses may set cookies too. Values go back as they came.
         self._jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
@@ -76,14 +87,27 @@ class PortalClient:
         await self._session.close()
 
     async def get_page(self, url: str, *, referer: str | None = None) -> Page:
-        """The page at `url`, after redirects, whatever its status but the passing ones.
+        """The page at `url`, whatever its status but the passing ones, after redirects and what pages pass on to.
 
         Raises VisitError when there is none.
         """
-        return await self.get(url, self._read_page, referer=referer, headers=PAGE_HEADERS)
+        return await self.get(url, self._read_page_or_refresh, referer=referer, headers=PAGE_HEADERS)
+
+    def authorise(self, url: str, header: str) -> None:
+        """Send this Authorization header with every request to the URL's origin from now on, and to no other."""
+        self._authorisation = origin(url), header
+
+    def withdraw_authorisation(self) -> None:
+        """Send it no more."""
+        self._authorisation = None
 
     async def get(
-        self, url: str, read: Reader[T], *, referer: str | None = None, headers: dict[str, str] = FILE_HEADERS
+        self,
+        url: str,
+        read: Reader[T | _Redirect],
+        *,
+        referer: str | None = None,
+        headers: dict[str, str] = FILE_HEADERS,
     ) -> T:
         """What `read` makes of the answer at `url`, after redirects. Raises VisitError.
 
@@ -100,31 +124,41 @@ class PortalClient:
             found = await self._repetition.run(partial(self._get_once, url, read, sent))
             if not isinstance(found, _Redirect):
                 return found
+            self._observe_redirect(f"redirected {found.how} to {show(found.url)}")
             url = found.url
         raise VisitError(
             f"the portal redirected more than {self._limits.max_redirects} times", detail=f"last to {show(url)}"
         )
 
-    async def post_once(self, submission: Submission, *, referer: str) -> Page | str:
-        """Send the form and return its answer, or the URL that the answer redirects to. Never repeated."""
-        found = await self._post(submission, self._read_page, referer=referer, headers=PAGE_HEADERS, has_password=True)
-        return found.url if isinstance(found, _Redirect) else found
+    async def send_once(self, submission: Submission, *, referer: str) -> Page | str:
+        """Send what signs in and return its answer, or the URL that the answer redirects to. Never repeated.
+
+        The answer's URL has no query: by GET, that holds the password.
+        """
+        read = self._read_page_or_refresh
+        found = await self._send_form(submission, read, referer=referer, headers=PAGE_HEADERS, has_password=True)
+        if isinstance(found, _Redirect):
+            self._observe_redirect(f"redirected {found.how} to {show(found.url)}")
+            return found.url
+        return replace(found, url=found.url.partition("?")[0])
 
     async def post_for_file(self, submission: Submission, read: Reader[T], *, referer: str) -> T:
         """What `read` makes of the form's answer, after redirects. The form is sent once. Raises VisitError."""
-        found = await self._post(submission, read, referer=referer, headers=FILE_HEADERS, has_password=False)
+        found = await self._send_form(submission, read, referer=referer, headers=FILE_HEADERS, has_password=False)
         return await self.get(found.url, read, referer=referer) if isinstance(found, _Redirect) else found
 
-    async def _post(
-        self, submission: Submission, read: Reader[T], *, referer: str, headers: dict[str, str], has_password: bool
+    async def _send_form(
+        self,
+        submission: Submission,
+        read: Reader[T | _Redirect],
+        *,
+        referer: str,
+        headers: dict[str, str],
+        has_password: bool,
     ) -> T | _Redirect:
         """What `read` makes of the form's answer, or where that redirects to. Sent once, to no second address."""
-        scheme, host, port = origin(referer)
-        named_port = "" if port in (80, 443) else f":{port}"
-        headers = headers | {
-            "Content-Type": submission.content_type,
-            "Origin": f"{scheme}://{f'[{host}]' if ':' in host else host}{named_port}",
-        }
+        if submission.body is not None:
+            headers = headers | {"Content-Type": submission.content_type, "Origin": _site_of(referer)}
         # A connection kept open since the page before may be closed by the portal at this very moment,
         # and then nobody knows whether the form arrived. A new connection has no such past.
         session = self._make_session(force_close=True)
@@ -132,29 +166,30 @@ class PortalClient:
         async with (
             session,
             self._send(
-                session, "POST", submission.url, headers, submission.body, has_password=has_password
+                session, submission.method, submission.url, headers, submission.body, has_password=has_password
             ) as response,
         ):
-            if response.status in (307, 308):
+            if response.status in (307, 308) and submission.body is not None:
                 what = "password" if has_password else "form"
                 raise VisitError(
                     f"the portal asked for the {what} to be sent a second time, to another address",
                     detail=f"{describe_status(response.status)} to {show(submission.url)}",
                 )
             if response.status in REDIRECT_STATUSES:
-                return _Redirect(_redirect_target(response))
+                return _read_redirect(response)
             return await read(response)
 
-    async def _get_once(self, url: str, read: Reader[T], headers: dict[str, str]) -> T | _Redirect:
+    async def _get_once(self, url: str, read: Reader[T | _Redirect], headers: dict[str, str]) -> T | _Redirect:
         async with self._send(self._session, "GET", url, headers) as response:
             if response.status in REDIRECT_STATUSES:
-                return _Redirect(_redirect_target(response))
+                return _read_redirect(response)
             if response.status in PASSING_STATUSES:
                 sent = response.headers
                 raise PassingError(
                     f"the portal answered {describe_status(response.status)}",
                     detail=f"GET {show(url)}: {describe_status(response.status)}",
                     wait_seconds=read_retry_after(sent.get("Retry-After", ""), sent.get("Date", "")),
+                    cause=cause_of_status(response.status),
                 )
             return await read(response)
 
@@ -174,6 +209,8 @@ class PortalClient:
         if has_password and not self._has_begun_sign_in:
             await self._gate.begin_sign_in()
             self._has_begun_sign_in = True
+        if self._authorisation is not None and self._authorisation[0] == origin(url):
+            headers = headers | {"Authorization": self._authorisation[1]}
         try:
             address = _parse_url(url)
             async with session.request(method, address, headers=headers, data=body, allow_redirects=False) as response:
@@ -213,7 +250,13 @@ class PortalClient:
                 if len(body) > limit:
                     raise VisitError(f"the page is larger than {limit:,} bytes", detail=show(str(response.url)))
         content_type = response.headers.get("Content-Type", "")
-        return decode_page(str(response.url), response.status, content_type, bytes(body))
+        page = decode_page(str(response.url), response.status, content_type, bytes(body))
+        return replace(page, challenges=tuple(response.headers.getall("WWW-Authenticate", [])))
+
+    async def _read_page_or_refresh(self, response: aiohttp.ClientResponse) -> Page | _Redirect:
+        page = await self._read_page(response)
+        url = find_refresh(page, response.headers.get("Refresh", "")) if page.is_ok else None
+        return page if url is None else _Redirect(url, "by the page itself")
 
     def _make_session(self, *, force_close: bool) -> aiohttp.ClientSession:
         seconds = self._limits.request_timeout_seconds
@@ -250,7 +293,14 @@ def _parse_url(url: str) -> URL:
         raise VisitError("an address that the portal gave is not valid", detail=show(url)) from error
 
 
-def _redirect_target(response: aiohttp.ClientResponse) -> str:
+def _site_of(url: str) -> str:
+    """The Origin header of a request that comes from this page."""
+    scheme, host, port = origin(url)
+    named_port = "" if port in (80, 443) else f":{port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}{named_port}"
+
+
+def _read_redirect(response: aiohttp.ClientResponse) -> _Redirect:
     location = response.headers.get("Location", "")
     url = resolve(str(response.url), location) if location else None
     if url is None:
@@ -258,4 +308,4 @@ def _redirect_target(response: aiohttp.ClientResponse) -> str:
         if len(location) > MAX_LENGTH:
             found = f"to an address of more than {MAX_LENGTH:,} characters"
         raise VisitError(f"the portal redirected {found}", detail=describe_status(response.status))
-    return url
+    return _Redirect(url, f"({describe_status(response.status)})")

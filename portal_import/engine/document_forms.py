@@ -5,11 +5,19 @@ Only forms of the page's own site, without a password, whose words speak of a do
 
 import re
 from collections.abc import Iterator
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from portal_import.engine.addresses import origin, resolve
 from portal_import.engine.page import Element, Page, is_hidden, text_of
-from portal_import.engine.submission import MULTIPART, URLENCODED, Submission, encode_form, is_disabled, type_of
+from portal_import.engine.submission import (
+    MULTIPART,
+    URLENCODED,
+    Submission,
+    encode_form,
+    encode_query,
+    is_disabled,
+    type_of,
+)
 
 _PRESSED = frozenset({"submit", "image"})
 _POSTBACK = re.compile(r"""^javascript:\s*(?:return )?__doPostBack\(\s*'([^']*)'\s*,\s*'([^']*)'\s*\)\s*;?\s*$""", re.I)
@@ -43,12 +51,11 @@ def press(page: Page, button: Element) -> Submission | str | None:
     if target is None:
         return None
     method = (button.get("formmethod") or form.get("method") or "get").strip().lower()
+    if method == "get":
+        return encode_query(page, form, target, {}, button).url
     enctype = (button.get("formenctype") or form.get("enctype") or "").strip().lower()
-    kind = MULTIPART if enctype == MULTIPART and method == "post" else URLENCODED
-    sent = encode_form(page, form, target, {}, button, kind)
-    if method == "post":
-        return sent
-    return urlsplit(target)._replace(query=sent.body.decode()).geturl() if method == "get" else None
+    kind = MULTIPART if enctype == MULTIPART else URLENCODED
+    return encode_form(page, form, target, {}, button, kind) if method == "post" else None
 
 
 def method_of(anchor: Element) -> str:

@@ -56,6 +56,15 @@ def describe_status(status: int) -> str:
         return str(status)
 
 
+def cause_of_status(status: int) -> ResultCause | None:
+    """What a failing status says of the portal."""
+    if status == 429:
+        return ResultCause.BUSY
+    if status in (404, 410):
+        return ResultCause.PAGE_GONE
+    return ResultCause.SERVER_ERROR if status >= 500 else None
+
+
 def explain_request_error(error: aiohttp.ClientError | OSError, timeout_seconds: float) -> VisitError:
     """The VisitError that stands for an exception of aiohttp; a PassingError where it may pass."""
     said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)

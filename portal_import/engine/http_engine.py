@@ -55,7 +55,13 @@ class _HttpVisitor:
 
     def __init__(self, rules: VisitRules) -> None:
         self._rules = rules
-        self._client = PortalClient(rules.limits, report=rules.report, gate=rules.gate, sleep=rules.sleep)
+        self._client = PortalClient(
+            rules.limits,
+            report=rules.report,
+            gate=rules.gate,
+            sleep=rules.sleep,
+            observe_redirect=rules.observe_redirect,
+        )
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()

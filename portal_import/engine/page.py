@@ -12,7 +12,7 @@ from typing import Any
 import lxml.etree
 import lxml.html
 
-from db.models import ResultStatus
+from db.models import ResultCause, ResultStatus
 from portal_import.engine.addresses import resolve
 from portal_import.engine.errors import VisitError
 from portal_import.engine.markup import check_is_whole, check_markup
@@ -34,13 +34,17 @@ HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 @dataclass(frozen=True)
 class Page:
-    """`url` is where redirects ended; `content_type` is bare and lower case; `encoding` is a codec's name."""
+    """`url` is where redirects ended; `content_type` is bare and lower case; `encoding` is a codec's name.
+
+    `challenges` are its WWW-Authenticate headers.
+    """
 
     url: str
     status: int
     content_type: str
     encoding: str
     text: str
+    challenges: tuple[str, ...] = ()
 
     @property
     def is_ok(self) -> bool:
@@ -198,4 +202,5 @@ def select(page: Page, selector: str) -> list[Element]:
         return page.root.cssselect(selector)
     except (SyntaxError, RuntimeError, lxml.etree.XPathError) as error:
         message = f'the selector "{selector}" set for this portal is not valid CSS'
-        raise VisitError(message, ResultStatus.PORTAL_CHANGED, detail=str(error)) from error
+        cause = ResultCause.SELECTOR
+        raise VisitError(message, ResultStatus.PORTAL_CHANGED, detail=str(error), cause=cause) from error

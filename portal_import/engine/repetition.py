@@ -48,7 +48,7 @@ class Repetition:
         if error.wait_seconds > limit:
             # Coming back sooner than asked would be impolite, and most likely in vain.
             message = f"{error} and asked to come back in {error.wait_seconds:.0f} seconds"
-            raise VisitError(message, detail=error.detail) from error
+            raise VisitError(message, detail=error.detail, cause=error.cause) from error
         return error.wait_seconds
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from db.models import ResultCause, ResultStatus
+from portal_import.engine.addresses import show
 from portal_import.engine.errors import VisitError, describe_status
 from portal_import.engine.forms import asks_for_captcha, has_password_change_form, has_sign_in_form
 from portal_import.engine.page import Element, Page, is_hidden, text_of
@@ -116,10 +117,7 @@ def explain_refusal(answer: Page | None, billing: Page, redact: Redactor) -> NoR
         raise VisitError(f"the portal refused the username or the password{quoted}", ResultStatus.WRONG_CREDENTIALS)
     for page in pages:
         require_no_obstacle(page, quote_error_text(page, redact))
-    if STALE_FORM.search(said):
-        raise VisitError(f"the portal did not accept its own sign-in form{quoted}")
-    if UNAVAILABLE.search(said):
-        raise VisitError(f"the portal could not sign the account in{quoted}")
+    _require_no_excuse(said, quoted)
     if answer is not None and has_sign_in_form(answer):
         raise VisitError(
             f"the portal showed its sign-in form again, so the username or the password is wrong{quoted}",
@@ -134,6 +132,26 @@ def explain_refusal(answer: Page | None, billing: Page, redact: Redactor) -> NoR
         ResultStatus.PORTAL_CHANGED,
         cause=ResultCause.NOT_LET_IN,
     )
+
+
+def explain_username_refusal(page: Page, redact: Redactor) -> NoReturn:
+    """Raise the VisitError that says why the page after the username asks for no password."""
+    quoted = quote_error_text(page, redact)
+    said = f"{' '.join(_alert_texts(page))} {page.seen_text[:_MAX_PAGE_WORDS]}"
+    if REFUSED.search(said) and LOCKED.search(said) is None:
+        raise VisitError(f"the portal refused the username{quoted}", ResultStatus.WRONG_CREDENTIALS)
+    require_no_obstacle(page, quoted)
+    _require_no_excuse(said, quoted)
+    words = f"after the username, no password was asked for at {show(page.url)}{quoted}"
+    raise VisitError(words, ResultStatus.PORTAL_CHANGED, cause=ResultCause.NO_FORM)
+
+
+def _require_no_excuse(said: str, quoted: str) -> None:
+    """Raise VisitError (`portal_error`) if the portal says that it is its own fault."""
+    if STALE_FORM.search(said):
+        raise VisitError(f"the portal did not accept its own sign-in form{quoted}")
+    if UNAVAILABLE.search(said):
+        raise VisitError(f"the portal could not sign the account in{quoted}")
 
 
 def _alert_texts(page: Page) -> Iterator[str]:

@@ -6,12 +6,10 @@ from db.models import LogLevel, ResultStatus
 from portal_import.engine.billing_page import BillingPage, read_billing_page
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.missing_bills import require_no_bills
-from portal_import.engine.page import Page
-from portal_import.engine.page_notes import note_page
 from portal_import.engine.repetition import Report
 from portal_import.engine.secrecy import Redactor
 from portal_import.engine.table_samples import take_table_sample
-from portal_import.engine.visits import Observe, Visitor, VisitRules, conduct_visit
+from portal_import.engine.visits import Visitor, VisitRules, conduct_visit
 from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile, SignInTest, TableSample
 
 
@@ -53,7 +51,7 @@ async def visit_for_test(
         sleep=sleep,
         enter=enter,
         make=make,
-        note=_note_to,
+        observes=True,
     )
     sample = samples[0] if samples else None
     if end.failure is not None:
@@ -61,14 +59,6 @@ async def visit_for_test(
     has_bills = any(found.bills or found.links_count for found in seen)
     status = ResultStatus.SUCCESS if has_bills else ResultStatus.NO_BILLS
     return SignInTest(AccountOutcome(status, retry_attempts=end.retries), sample)
-
-
-def _note_to(report: Report) -> Observe:
-    def observe(name: str, page: Page) -> None:
-        for line in note_page(name, page):
-            report(LogLevel.INFO, line)
-
-    return observe
 
 
 def _note_bills(found: BillingPage) -> list[str]:

@@ -13,6 +13,9 @@ REFUSED = _words(
     r"\b(incorrect|wrong|invalid|unknown|bad) (\w+ ){0,4}"
     r"(password|e-?mail|user ?name|user|credentials|log-?in|sign-?in|account)",
     r"(log-?in|sign-?in|authentication) (has )?failed",
+    r"\bno (\w+ )?(account|user|customer)\b[^.!?]{0,40}\b(found|exists|registered|with|for)\b",
+    r"(can ?not|can't|couldn't|could not|unable to) find (your|an?|this|that|the) (\w+ )?(account|user|e-?mail)",
+    r"kein (konto|benutzer|kunde)\b[^.!?]{0,40}\b(gefunden|vorhanden)",
     r"(passwort|kennwort|benutzername|anmeldedaten|zugangsdaten|e-mail)\b[^.!?]{0,60}"
     r"\b(falsch|ung(ü|ue)ltig|nicht korrekt|stimm)",
     r"anmeldung (ist )?fehlgeschlagen|(falsche[sr]?|ung(ü|ue)ltige[sr]?) (passwort|kennwort|benutzername|anmeldedaten)",

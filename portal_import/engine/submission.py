@@ -18,11 +18,15 @@ MULTIPART = "multipart/form-data"
 
 @dataclass(frozen=True)
 class Submission:
-    """A form ready to be posted. The body holds the password."""
+    """A form ready to be sent: by GET where it has no body, and then its address holds what was filled in."""
 
-    url: str
-    content_type: str
-    body: bytes = field(repr=False)
+    url: str = field(repr=False)
+    content_type: str = ""
+    body: bytes | None = field(default=None, repr=False)
+
+    @property
+    def method(self) -> str:
+        return "GET" if self.body is None else "POST"
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,29 @@ def encode_form(
     page: Page, form: Element, url: str, values: dict[Element, str], submit: Element | None, enctype: str
 ) -> Submission:
     """The form's submission to `url`, `values` typed into their controls and `submit` pressed."""
-    entries = [entry for control in page.controls_by_form.get(form, []) for entry in _entries(control, values, submit)]
+    entries = _list_entries(page, form, values, submit)
     encoding = _encoding_of(page, form)
     if enctype == MULTIPART:
         boundary = f"----PunctualForm{secrets.token_hex(12)}"
         body = b"".join(_multipart_part(entry, boundary, encoding) for entry in entries)
-        return Submission(url, f"{MULTIPART}; boundary={boundary}", body + f"--{boundary}--\r\n".encode())
+        whole = body + f"--{boundary}--\r\n".encode()
+        return Submission(url, f"{MULTIPART}; boundary={boundary}", whole)
+    return Submission(url, URLENCODED, _encode_pairs(entries, encoding).encode())
+
+
+def encode_query(page: Page, form: Element, url: str, values: dict[Element, str], submit: Element | None) -> Submission:
+    """The same for a form that is sent by GET: its entries take the place of the address's query."""
+    entries = _list_entries(page, form, values, submit)
+    return Submission(f"{url.partition('?')[0]}?{_encode_pairs(entries, _encoding_of(page, form))}")
+
+
+def _list_entries(page: Page, form: Element, values: dict[Element, str], submit: Element | None) -> list[_Entry]:
+    return [entry for control in page.controls_by_form.get(form, []) for entry in _entries(control, values, submit)]
+
+
+def _encode_pairs(entries: list[_Entry], encoding: str) -> str:
     pairs = [(entry.name, _LINE_BREAK.sub("\r\n", entry.value)) for entry in entries]
-    return Submission(url, URLENCODED, urlencode(pairs, encoding=encoding, errors="xmlcharrefreplace").encode())
+    return urlencode(pairs, encoding=encoding, errors="xmlcharrefreplace")
 
 
 def _entries(control: Element, values: dict[Element, str], submit: Element | None) -> Iterator[_Entry]:

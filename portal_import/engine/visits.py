@@ -6,7 +6,7 @@ An import and a test of the sign-in are such visits.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from db.models import LogLevel, ResultCause
@@ -16,6 +16,7 @@ from portal_import.engine.computing import limit_steps
 from portal_import.engine.errors import VisitError
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.page import Page
+from portal_import.engine.page_notes import note_page
 from portal_import.engine.repetition import Report
 from portal_import.engine.secrecy import Redactor
 from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile
@@ -29,11 +30,16 @@ def overlook(name: str, page: Page) -> None:
     """An import goes on without a word about each page."""
 
 
+def overlook_redirect(words: str) -> None:
+    """Nor about each redirect."""
+
+
 @dataclass(frozen=True)
 class VisitRules:
     """What holds for one account's visit, whoever makes it. Every request asks the `gate` for its turn.
 
-    `observe` is shown each page on the way to the bills, under the name that people know it by.
+    `observe` is shown each page on the way to the bills, under the name that people know it by; `observe_redirect` is
+    told of each redirect.
     """
 
     login: AccountLogin
@@ -44,6 +50,7 @@ class VisitRules:
     gate: PortalGate
     sleep: Callable[[float], Awaitable[None]]
     observe: Observe = overlook
+    observe_redirect: Callable[[str], None] = overlook_redirect
 
 
 class Visitor(AbstractAsyncContextManager[object], Protocol):
@@ -85,17 +92,21 @@ async def conduct_visit(
     sleep: Callable[[float], Awaitable[None]],
     enter: Callable[[VisitRules], Visitor],
     make: Callable[[Visitor, VisitRules], Coroutine[Any, Any, None]],
-    note: Callable[[Report], Observe] = lambda report: overlook,
+    observes: bool = False,
 ) -> VisitEnd:
-    """Make the visit with the visitor that `enter` makes. What the portal does wrong is returned, never raised."""
+    """Make the visit with the visitor that `enter` makes. What the portal does wrong is returned, never raised.
+
+    One that `observes` reports all that it sees on the way.
+    """
     redact = Redactor(login.password)
 
     def report_safely(level: LogLevel, line: str) -> None:
         report(level, _cut(redact(hide_queries(line))))
 
     deadline = asyncio.timeout(limits.account_timeout_seconds)
-    untimed = _UntimedGate(gate, deadline)
-    rules = VisitRules(login, profile, limits, report_safely, redact, untimed, sleep, note(report_safely))
+    rules = VisitRules(login, profile, limits, report_safely, redact, _UntimedGate(gate, deadline), sleep)
+    if observes:
+        rules = replace(rules, observe=_note_pages(report_safely), observe_redirect=_note_redirects(report_safely))
     visitor = enter(rules)
     failure: AccountOutcome | None = None
     try:
@@ -127,6 +138,18 @@ class _UntimedGate:
         await self._gate.wait_for_turn()
         if when is not None and not self._deadline.expired():
             self._deadline.reschedule(when + loop.time() - started)
+
+
+def _note_pages(report: Report) -> Observe:
+    def observe(name: str, page: Page) -> None:
+        for line in note_page(name, page):
+            report(LogLevel.INFO, line)
+
+    return observe
+
+
+def _note_redirects(report: Report) -> Callable[[str], None]:
+    return lambda words: report(LogLevel.INFO, f"  {words}")
 
 
 def _make_failure(error: VisitError, retries: int, redact: Redactor) -> AccountOutcome:

@@ -4,8 +4,10 @@ import pytest
 
 from db.models import ResultStatus
 from portal_import.engine.errors import VisitError
-from portal_import.engine.forms import fill_sign_in_form, find_sign_in_form, has_sign_in_form
+from portal_import.engine.form_filling import fill_sign_in_form
+from portal_import.engine.forms import find_sign_in_form, has_sign_in_form
 from portal_import.engine.page import Page, decode_page
+from portal_import.engine.stepwise_forms import find_password_form, find_username_form
 from portal_import.engine.submission import Submission
 from portal_import.outcomes import AccountLogin, PortalProfile
 
@@ -18,7 +20,7 @@ def make_page(html: str, url: str = URL, encoding: str = "utf-8") -> Page:
 
 
 def submit(html: str, profile: PortalProfile = PortalProfile(), **page: str) -> Submission:  # noqa: B008 (frozen)
-    return fill_sign_in_form(find_sign_in_form(make_page(html, **page), profile), LOGIN)
+    return fill_sign_in_form(find_sign_in_form(make_page(html, **page), profile), LOGIN, profile.submit_selector)
 
 
 def sent(html: str, profile: PortalProfile = PortalProfile(), **page: str) -> list[tuple[str, str]]:  # noqa: B008
@@ -144,9 +146,26 @@ def test_form_of_another_origin_by_base_or_button_is_refused():
     assert "another site" in refusal(form(BOTH + '<button formaction="https://evil.example/">Log in</button>'))
 
 
-@pytest.mark.parametrize("attributes", ["", 'method="get"', 'method="GET" action="/login"'])
-def test_form_sent_by_get_is_refused(attributes: str):
-    assert "sent by GET" in refusal(form(BOTH, attributes))
+@pytest.mark.parametrize("attributes", ['method="get" action="/do?old=1#x"', 'action="/do"', 'method=odd action="/do"'])
+def test_form_sent_by_get_takes_the_place_of_the_query(attributes: str):
+    made = submit(form(BOTH, attributes))
+    assert (made.method, made.body) == ("GET", None)
+    assert made.url == "https://portal.example/do?u=ann&p=s3cret+p%C3%A2ss"
+    assert "s3cret" not in repr(made)
+
+
+def test_button_decides_how_the_form_is_sent():
+    assert submit(form(BOTH + "<button formmethod=get>Log in</button>")).method == "GET"
+    assert submit(form(BOTH + "<button formmethod=post>Log in</button>", "")).method == "POST"
+
+
+@pytest.mark.parametrize("attributes", ["", "method=dialog", 'id="login" onsubmit="send()"'])
+def test_form_that_only_a_script_can_send_is_refused(attributes: str):
+    assert "sent by a script; this portal may need the browser engine" in refusal(form(BOTH, attributes))
+
+
+def test_form_of_another_origin_by_get_is_refused():
+    assert "another site" in refusal(form(BOTH, 'method=get action="https://evil.example/"'))
 
 
 def test_form_sent_by_a_script_needs_a_browser():
@@ -202,7 +221,7 @@ def test_username_field_is_found(inner: str, name: str):
 
 def test_username_field_that_is_unclear_is_refused():
     message = refusal(form('<input name="one"><input name="two">' + PASSWORD))
-    assert '"two", "one"' in message
+    assert '"one", "two"' in message
     assert "selector" in message
 
 
@@ -268,3 +287,88 @@ def test_page_text_is_decoded(content_type: str, body: bytes, text: str | None):
     page = decode_page(URL, 200, content_type, body)
     assert text is None or page.text.endswith(text)
     assert page.seen_text is not None
+
+
+# Which button is pressed
+
+
+def test_submit_selector_decides_which_button_is_pressed():
+    buttons = '<button name="b" value="in">Log in</button><input type="submit" name="b" value="go" id="go">'
+    assert sent(form(BOTH + buttons), PortalProfile(submit_selector="#go"))[-1] == ("b", "go")
+
+
+@pytest.mark.parametrize("selector", ["#none", "input", "#outside"])
+def test_submit_selector_that_finds_no_button_of_the_form_is_refused(selector: str):
+    html = form(BOTH + "<button>Log in</button>") + '<button id="outside">Log in</button>'
+    assert f'the submit selector "{selector}" finds no button' in refusal(html, PortalProfile(submit_selector=selector))
+
+
+# Two steps
+
+
+def find_first(html: str, profile: PortalProfile = PortalProfile()) -> str | None:  # noqa: B008 (frozen)
+    found = find_username_form(make_page(html), profile)
+    return found and found.username.get("name")
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        form('<input name="q" autocomplete="username"><button>OK</button>'),
+        form('<input name="q" type="email"><button>Sign in</button>'),
+        form('<input name="q"><button>Next</button>', 'action="/login/identifier" method=post'),
+        "<h1>Sign in</h1>" + form('<input name="q" id="customer"><button>Continue</button>'),
+        "<title>Anmelden</title>" + form('<input name="q"><input type="submit" value="Weiter">'),
+        form("<input type=search name=s><button>Search</button>", 'role="search"')
+        + form('<input name="q" id="email"><button>Log in</button>'),
+    ],
+)
+def test_first_step_is_found(html: str):
+    assert find_first(html) == "q"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        form('<input name="q" type="email"><button>Subscribe</button>', 'action="/newsletter" method=post'),
+        form('<input name="q"><button>Search</button>', 'action="/login/help" role="search"'),
+        "<h1>Sign in</h1>" + form('<input name="q" type="email"><button>Send me a link to reset it</button>'),
+        form('<input name="q" type="email"><button>Create account</button>'),
+        form('<input name="q"><button>Go</button>'),
+        "<h1>Sign in</h1>" + form('<input name="q"><button>Go</button>'),
+        form('<input name="q" autocomplete="username"><input type="password" hidden name="p"><button>Next</button>'),
+        form('<input name="a"><input name="b"><input name="c"><button>Log in</button>'),
+        form('<input name="a"><input name="b"><button>Log in</button>'),
+        '<input name="q" autocomplete="username">',
+    ],
+)
+def test_form_for_something_else_is_no_first_step(html: str):
+    assert find_first(html) is None
+
+
+def test_username_selector_picks_the_first_step():
+    html = form('<input name="q" id="who"><button>Go</button>')
+    assert find_first(html, PortalProfile(username_selector="#who")) == "q"
+    assert find_first(html, PortalProfile(username_selector="#none")) is None
+
+
+@pytest.mark.parametrize(
+    ("inner", "username"),
+    [
+        (PASSWORD, None),
+        ('<input type="hidden" name="u" value="ann">' + PASSWORD, None),
+        ('<input name="u" value="ann" autocomplete="username">' + PASSWORD, "u"),
+        ('<input name="a"><input name="b">' + PASSWORD, None),
+    ],
+)
+def test_second_step_asks_for_the_password_and_perhaps_again_for_the_username(inner: str, username: str | None):
+    found = find_password_form(make_page(form(inner)), PortalProfile())
+    assert found.password.get("name") == "p"
+    assert (found.username is not None and found.username.get("name")) == (username or False)
+
+
+def test_form_with_the_current_password_is_preferred():
+    html = form('<input name="u"><input type="password" name="p">', "method=post action=/a") + form(
+        '<input name="u"><input type="password" name="p" autocomplete="current-password">', "method=post action=/b"
+    )
+    assert submit(html).url == "https://portal.example/b"
