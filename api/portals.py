@@ -53,7 +53,8 @@ class PortalShape(BaseModel):
     """A portal: one per login host.
 
     `jobs_count` counts the jobs that you see, `is_shared` says whether jobs of others use it too, and `may_change`
-    whether you may change it. While `breaker_open_until` is ahead, nothing signs in there.
+    whether you may change it. While `breaker_open_until` is ahead, nothing signs in there; while `retry_after_at` is,
+    nothing is sent there, because the portal asked for that.
     """
 
     id: int
@@ -70,6 +71,7 @@ class PortalShape(BaseModel):
     column_mapping: dict[str, str]
     breaker_open_until: datetime | None
     breaker_reason: str | None
+    retry_after_at: datetime | None
     authorised_by: OwnerShape | None
     authorised_at: datetime | None
     jobs_count: int
@@ -139,6 +141,7 @@ def portal_shape(summary: PortalSummary, viewer: Viewer) -> PortalShape:
         host=portal.host,
         breaker_open_until=portal.breaker_open_until,
         breaker_reason=portal.breaker_reason,
+        retry_after_at=portal.retry_after_at,
         authorised_by=authorised_by,
         authorised_at=portal.authorised_at,
         jobs_count=summary.jobs,

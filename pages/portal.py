@@ -77,8 +77,14 @@ def render_head(viewer: Viewer, portal_id: int, zone: ZoneInfo) -> None:
 
 
 def render_breaker(viewer: Viewer, summary: PortalSummary, zone: ZoneInfo, now: datetime) -> None:
-    """Why nothing signs in there for now, and the way to end that early."""
+    """What keeps runs from it for now, and the way to end that early where there is one."""
     portal = summary.portal
+    if portal.retry_after_at is not None and portal.retry_after_at > now:
+        st.info(
+            f"The portal asked to be left alone until **{both(portal.retry_after_at, zone, now)}**. Until then runs "
+            "send it nothing; they go on by themselves.",
+            icon=":material/hourglass_top:",
+        )
     if not is_breaker_open(portal, now):
         return
     st.warning(

@@ -15,8 +15,8 @@ from tests.factories import make_job, make_portal
 FIELDS = [
     "id", "host", "engine", "username_selector", "password_selector", "submit_selector", "link_selector",
     "next_selector", "max_concurrent_accounts", "min_seconds_between_requests", "date_order", "column_mapping",
-    "breaker_open_until", "breaker_reason", "authorised_by", "authorised_at", "jobs_count", "is_shared", "may_change",
-    "created_at", "version",
+    "breaker_open_until", "breaker_reason", "retry_after_at", "authorised_by", "authorised_at", "jobs_count",
+    "is_shared", "may_change", "created_at", "version",
 ]  # fmt: skip
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
+from db.breaker import COOL_DOWN, MAX_REFUSED_IN_A_ROW, record_sign_in
 from db.engine import transaction
 from db.errors import ConflictError, NotAllowedError, NotFoundError
 from db.models import AuditEntry, DateOrder, Portal, Role
 from db.models import Engine as PortalEngine
 from db.portal_settings import BILL_FIELDS, InvalidPortalError, PortalSettings, checked_settings, explain_selector
-from db.portals import close_breaker, get_portal_summary, list_portals, open_breaker, update_portal
+from db.portals import close_breaker, get_portal_summary, list_portals, update_portal
 from db.viewers import Viewer
 from portal_import.bill_reading.table_headers import FIELD_WORDS
 from tests.factories import NOW, make_job, make_portal, make_viewer
@@ -158,7 +159,7 @@ def test_closed_breaker_is_on_record_with_what_it_held_back(engine: Engine) -> N
     portal_id = add_portal(engine)
     olive = add_viewer(engine, "olive", portal_id=portal_id)
     with transaction(engine) as session:
-        open_breaker(session, portal_id, reason="5 refused in a row", now=NOW, cool_down=timedelta(minutes=30))
+        said = [record_sign_in(session, portal_id, is_refused=True, now=NOW) for _ in range(MAX_REFUSED_IN_A_ROW)]
     with transaction(engine) as session:
         close_breaker(session, olive, portal_id, now=NOW + timedelta(minutes=1))
     with transaction(engine) as session:
@@ -166,7 +167,7 @@ def test_closed_breaker_is_on_record_with_what_it_held_back(engine: Engine) -> N
         assert (portal.breaker_open_until, portal.breaker_reason) == (None, None)
     (entry,) = read_audit(engine)
     assert (entry.user_id, entry.action) == (olive.user_id, "portal breaker closed")
-    assert entry.before == {"open_until": (NOW + timedelta(minutes=30)).isoformat(), "reason": "5 refused in a row"}
+    assert entry.before == {"open_until": (NOW + COOL_DOWN).isoformat(), "reason": said[-1]}
 
 
 @pytest.mark.parametrize("until", [None, NOW])

@@ -153,6 +153,16 @@ def test_shared_portal_and_viewers_only_read(
         assert "portal-close-breaker" not in button_keys(app)
 
 
+def test_portal_that_asked_for_rest_says_so(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    now = datetime.now(UTC)
+    resting = add_portal(engine, olive, retry_after_at=now + timedelta(minutes=10))
+    rested = add_portal(engine, olive, host="b.example", retry_after_at=now - timedelta(minutes=10))
+    told = [
+        [i.value for i in open_page(olive, "portal", id=str(p)).info if "asked" in i.value] for p in (resting, rested)
+    ]
+    assert [len(lines) for lines in told] == [1, 0]
+
+
 def test_open_breaker_tells_why_and_is_closed(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
     until = datetime.now(UTC) + timedelta(minutes=30)
     portal_id = add_portal(engine, olive, breaker_open_until=until, breaker_reason="5 sign-ins *in a row* were refused")
