@@ -60,7 +60,7 @@ class LedgerShape(BaseModel):
 
     `lost` and `unexpected` hold the first twenty, their counts are whole. `is_readable` is false when a schedule
     of the period cannot be read; before `known_since` nothing is expected, nor before `kept_since`, of which the
-    runs were removed by the retention settings.
+    runs were removed by the retention settings. Of `retried_count` occurrences failed accounts were tried again.
     """
 
     from_: datetime = Field(serialization_alias="from")
@@ -77,6 +77,7 @@ class LedgerShape(BaseModel):
     is_readable: bool
     known_since: datetime | None
     kept_since: datetime | None
+    retried_count: int
 
 
 @router.get("/{job_id}/ledger")
@@ -113,6 +114,7 @@ def _ledger_shape(ledger: Ledger, zone: ZoneInfo) -> LedgerShape:
         is_readable=ledger.is_readable,
         known_since=ledger.known_since,
         kept_since=ledger.kept_since,
+        retried_count=ledger.retried_count,
     )
 
 

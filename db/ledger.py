@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from db.jobs import get_job
 from db.ledger_book import (
@@ -62,6 +62,7 @@ class Ledger:
     `lost` and `unexpected` hold the first few; the counts are whole. `is_readable` is False when a schedule of
     the period can no longer be read, so that nothing can be expected of it. Nothing is expected before
     `known_since`, of which no schedule is known, nor before `kept_since`, of which the rows were purged.
+    Of `retried_count` occurrences failed accounts were tried again, which makes none of its own.
     """
 
     starts_at: datetime
@@ -75,6 +76,7 @@ class Ledger:
     is_readable: bool
     known_since: datetime | None
     kept_since: datetime | None
+    retried_count: int
 
     @property
     def accounted(self) -> int:
@@ -136,6 +138,7 @@ def draw_up_ledger(
         is_readable,
         known_since,
         kept_since,
+        _count_retried(session, job, starts_at, until),
     )
 
 
@@ -155,6 +158,20 @@ def _find_rows(session: Session, job: Job, since: datetime, until: datetime) -> 
     moved = select(Run.moved_to).where(Run.session_id == job.id, Run.moved_to.between(since, until)).distinct()
     found.moved_to = {at for at in session.scalars(moved) if at is not None}
     return found
+
+
+def _count_retried(session: Session, job: Job, since: datetime, until: datetime) -> int:
+    """How many of the scheduled runs have a retry that began."""
+    retry = aliased(Run)
+    has_retry = select(retry.id).where(retry.parent_run_id == Run.id, retry.started_at.is_not(None)).exists()
+    return session.execute(
+        select(func.count()).where(
+            Run.session_id == job.id,
+            Run.trigger == RunTrigger.SCHEDULE,
+            Run.scheduled_for.between(since, until),
+            has_retry,
+        )
+    ).scalar_one()
 
 
 def _group(book: Book, outages: Sequence[tuple[datetime, datetime]]) -> list[LedgerGroup]:

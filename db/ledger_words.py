@@ -36,6 +36,8 @@ def describe_ledger(ledger: Ledger, zone: ZoneInfo) -> str:
     words = f"{ledger.expected:,} expected, {ledger.accounted:,} accounted for"
     if ledger.groups:
         words += ": " + ", ".join(_describe_group(group, zone) for group in ledger.groups)
+    if ledger.retried_count:
+        words += f"; failed accounts of {ledger.retried_count:,} tried again"
     if ledger.lost_count:
         words += f"; {ledger.lost_count:,} left no trace"
     if ledger.unexpected_count:

@@ -17,7 +17,7 @@ from db.firing import fire_due_jobs
 from db.jobs import create_job, pause_job, resume_job, update_job, update_schedule
 from db.ledger import MAX_SHOWN, Account, InvalidPeriodError, Ledger, draw_up_ledger
 from db.ledger_words import describe_ledger
-from db.models import CatchUp, Job, OnHoliday, Overlap, Role, Run, RunStatus, SchedulePeriod
+from db.models import CatchUp, Job, OnHoliday, Overlap, Role, Run, RunStatus, RunTrigger, SchedulePeriod
 from db.runs import request_stop
 from db.schedules import RunPolicy, Schedule, schedule_of
 from db.viewers import Viewer
@@ -33,6 +33,7 @@ from tests.factories import (
     make_draft,
     make_job,
     make_outage,
+    make_run,
     make_viewer,
 )
 
@@ -336,6 +337,25 @@ def test_run_by_hand_is_no_occurrence(engine: Engine, viewer: Viewer) -> None:
         )
     assert ledger(engine, viewer, job_id, NOW, NOW + HOUR).expected == 0
     assert ledger(engine, viewer, job_id, NOW, NOW + HOUR).balances
+
+
+def test_retries_are_told_with_the_occurrence_and_are_none_themselves(engine: Engine, viewer: Viewer) -> None:
+    """Of four that ran, one was tried again twice in a row, one will be, and one was called off before it began."""
+    job_id = add_job(engine, viewer)
+    for hour in range(4):
+        fire(engine, NOW + hour * HOUR)
+        run_everything(engine, NOW + hour * HOUR, RunStatus.PARTIAL)
+    with transaction(engine) as session:
+        job = session.get_one(Job, job_id)
+        first, second, third, _ = session.scalars(select(Run).where(Run.session_id == job_id).order_by(Run.id))
+        ended = {"trigger": RunTrigger.RETRY, "status": RunStatus.PARTIAL, "started_at": NOW + 10 * MINUTE}
+        again = make_run(session, job, parent_run_id=first.id, **ended)
+        make_run(session, job, parent_run_id=again.id, **ended)
+        make_run(session, job, parent_run_id=second.id, trigger=RunTrigger.RETRY)
+        make_run(session, job, parent_run_id=third.id, **(ended | {"status": RunStatus.STOPPED, "started_at": None}))
+    book = ledger(engine, viewer, job_id, NOW, NOW + 4 * HOUR)
+    assert describe_ledger(book, UTC_ZONE) == "4 expected, 4 accounted for: 4 ran; failed accounts of 1 tried again"
+    assert ledger(engine, viewer, job_id, NOW + HOUR, NOW + 4 * HOUR).retried_count == 0
 
 
 # What it catches

@@ -198,6 +198,10 @@ BY_INDEX: dict[str, tuple[Work, Sequence[str]]] = {
         lambda s: draw_up_ledger(s, ADMIN, ONE, starts_at=NOW - timedelta(days=3), ends_at=NOW, now=NOW),
         ["uq_import_runs_occurrence", "ix_import_runs_scheduled_until"],
     ),
+    "ledger, retries of a part of the history": (
+        lambda s: draw_up_ledger(s, ADMIN, ONE, starts_at=NOW - timedelta(days=3), ends_at=NOW, now=NOW),
+        ["uq_import_runs_occurrence", "ix_import_runs_parent_run_id"],
+    ),
     "bills of a run": (lambda s: list_run_bills(s, ADMIN, RUN), []),
     "a run": (lambda s: s.get_one(Run, RUN), ["pk_import_runs"]),
 }
