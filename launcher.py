@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from db.embedded import EmbeddedServerError, detach_server
 from db.engine import create_database_engine, resolve_url, transaction
 from db.migrate import MigrationRefusedError, explain_connection_error, upgrade
+from db.storage_address import find_storage_problem
 from db.users import ensure_admin
 from settings import PROJECT_ROOT, InvalidSettingsError, Settings, read_settings
 
@@ -38,6 +39,7 @@ def main() -> int:
         settings = read_settings()
         take_over(settings)
         check_ports(settings)
+        check_storage(settings)
         password = prepare_database(settings)
     except (StartError, InvalidSettingsError, EmbeddedServerError, MigrationRefusedError) as error:
         print(f"Punctual cannot start: {error}", file=sys.stderr)
@@ -97,6 +99,13 @@ def check_ports(settings: Settings) -> None:
                     f"{host}:{port} cannot be used ({os.strerror(error.errno or 0).lower()}); "
                     f"stop what uses it or choose another port with {name}=…"
                 ) from None
+
+
+def check_storage(settings: Settings) -> None:
+    """Raise StartError when bills could not be stored at that address."""
+    problem = find_storage_problem(settings.effective_storage_url)
+    if problem is not None:
+        raise StartError(problem)
 
 
 def prepare_database(settings: Settings) -> str | None:

@@ -16,6 +16,7 @@ from api.tokens import InvalidTokenError, NotSignedInError
 from api.validation_words import explain_fields
 from db.bulk_jobs import NoJobsError, TooManyJobsError
 from db.calendars import InvalidCalendarError
+from db.documents import StorageAwayError
 from db.errors import ConflictError, NotAllowedError, NotFoundError, PortalNotAuthorisedError
 from db.ledger import InvalidPeriodError
 from db.portal_settings import InvalidPortalError
@@ -42,6 +43,7 @@ _STATUSES: dict[type[Exception], int] = {
     InvalidScheduleError: 422,
     InvalidUrlError: 422,
     NoJobsError: 422,
+    StorageAwayError: 503,
     TooManyJobsError: 422,
 }
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")

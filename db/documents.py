@@ -4,25 +4,37 @@ Addresses in the database are keys such as `ab/abcdef….pdf`, relative to the s
 addresses below the root are understood too.
 """
 
+import logging
 import mimetypes
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, Any, cast
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
-import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.bill_versions import get_version
 from db.bills import get_bill
-from db.errors import NotFoundError
+from db.errors import NotFoundError, PunctualError
 from db.models import Bill, Job
 from db.results import get_result
+from db.storage_address import describe_storage_error, open_file_system
 from db.viewers import Viewer
 
 CHUNK_BYTES = 256 * 1024
+READ_AHEAD_BYTES = 1024 * 1024  # of a remote file at a time; s3fs would take 50 MB
+
+logger = logging.getLogger(__name__)
+
+
+class StorageAwayError(PunctualError):
+    """The storage of the bills cannot be read at the moment; its administrator finds the reason in the log."""
+
+    def __init__(self) -> None:
+        super().__init__((self.__doc__ or "").rstrip("."))
 
 
 class DocumentOutsideStorageError(NotFoundError):
@@ -47,8 +59,23 @@ class OpenDocument:
 
     def __iter__(self) -> Iterator[bytes]:
         with self._file:
-            while chunk := self._file.read(CHUNK_BYTES):
+            while chunk := self._read():
                 yield chunk
+
+    def _read(self) -> bytes:
+        with _storage_errors():
+            return self._file.read(CHUNK_BYTES)
+
+
+@contextmanager
+def _storage_errors() -> Generator[None]:
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError):
+        raise NotFoundError("the document is no longer in the storage") from None
+    except Exception as error:  # each kind of storage has its own
+        logger.error("the storage could not be read: %s", describe_storage_error(error))
+        raise StorageAwayError from error
 
 
 def get_bill_document(session: Session, viewer: Viewer, bill_id: int, index: int) -> BillDocument:
@@ -88,13 +115,14 @@ def get_result_document(session: Session, viewer: Viewer, result_id: str) -> Bil
 
 
 def open_document(storage_url: str, file_url: str) -> OpenDocument:
-    """Open a stored document. Raises NotFoundError when it is gone or its address is none of the storage's."""
+    """Open a stored document.
+
+    Raises NotFoundError when it is gone or its address is none of the storage's, StorageAwayError when nobody knows.
+    """
     key = document_key(storage_url, file_url)
-    filesystem, root = cast("tuple[Any, str]", fsspec.url_to_fs(storage_url))  # pyright: ignore[reportUnknownMemberType]
-    try:
-        file: Any = filesystem.open(posixpath.join(root, key), "rb")
-    except (FileNotFoundError, IsADirectoryError):
-        raise NotFoundError("the document is no longer in the storage") from None
+    file_system, root = open_file_system(storage_url)
+    with _storage_errors():
+        file: Any = file_system.open(posixpath.join(root, key), "rb", block_size=READ_AHEAD_BYTES)
     return OpenDocument(size_bytes=getattr(file, "size", None), _file=file)
 
 

@@ -22,8 +22,11 @@ def record_orphaned_files(session: Session, job_id: str) -> None:
 
 def list_orphaned_files(session: Session, *, before: datetime, limit: int = BATCH_SIZE) -> Sequence[str]:
     """Addresses noted before that instant that nothing refers to; those that something refers to are forgotten."""
-    session.execute(_FORGET_USED, {"before": before, "limit": limit})
-    return session.scalars(_LIST, {"before": before, "limit": limit}).all()
+    batch = {"before": before, "limit": limit}
+    if session.scalars(_LIST, batch).first() is None:
+        return []  # as nearly always, and then nothing else is read
+    session.execute(_FORGET_USED, batch)
+    return session.scalars(_LIST, batch).all()
 
 
 def forget_files(session: Session, file_urls: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ def main() -> int:
     from db.embedded import EmbeddedServerError
     from db.engine import create_database_engine, resolve_url
     from db.migrate import explain_connection_error, is_current
+    from db.storage_address import find_storage_problem
     from scheduler_service.service import SchedulerService
     from settings import InvalidSettingsError, get_settings
 
@@ -27,6 +28,10 @@ def main() -> int:
         return 2
     if settings.dask_scheduler is not None and find_spec("distributed") is None:
         print("DASK_SCHEDULER is set, and Dask is missing; run: pip install -r requirements-dask.txt", file=sys.stderr)
+        return 2
+    storage_problem = find_storage_problem(settings.effective_storage_url)
+    if storage_problem is not None:
+        print(storage_problem, file=sys.stderr)
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("apscheduler").setLevel(logging.ERROR)

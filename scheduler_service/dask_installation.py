@@ -1,6 +1,7 @@
 """Tells whether processes on different machines belong to one installation, without showing its key or its storage."""
 
 from db.encryption import open_secret_box
+from db.storage_address import find_storage_problem
 from scheduler_service.dask_orders import Installation
 from settings import VERSION, Settings
 
@@ -25,7 +26,7 @@ def find_difference(installation: Installation, settings: Settings) -> str | Non
         return "it has another PUNCTUAL_SECRET_KEY"
     if not box.matches(_storage_text(installation.instance_id, settings), installation.storage_mark):
         return "it has another STORAGE_URL"
-    return None
+    return find_storage_problem(settings.effective_storage_url)
 
 
 # With the instance's id, which is new each time, a mark tells nothing to who has seen others.

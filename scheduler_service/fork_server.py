@@ -12,7 +12,7 @@ from importlib import import_module
 from sqlalchemy.orm import configure_mappers
 
 import portal_import.run  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from portal_import.engine.storage import load_storage_class
+from db.storage_address import load_file_system_class
 from settings import read_settings
 
 LOADED_AT_FIRST_USE = (
@@ -25,6 +25,6 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 for name in LOADED_AT_FIRST_USE:
     import_module(name)
 configure_mappers()
-load_storage_class(read_settings().effective_storage_url)
+load_file_system_class(read_settings().effective_storage_url)
 gc.collect()
 gc.freeze()  # what is loaded stays: a run need not search it for garbage, and so copy its pages

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from db.documents import open_document
+from db.documents import StorageAwayError, open_document
 from db.errors import NotFoundError
 from db.models import Bill
 from settings import get_settings
@@ -93,6 +93,9 @@ def render_bill(bill: Bill) -> None:
         except NotFoundError:
             st.warning("The document is no longer in the storage.", icon=":material/scan_delete:")
             return
+        except StorageAwayError as error:
+            st.error(f"{error}.", icon=":material/cloud_off:")
+            return
         st.pdf(content, height=PREVIEW_HEIGHT, key=f"pdf-{bill.id}")
 
 
@@ -132,7 +135,7 @@ def bills_csv(bills: Sequence[Bill]) -> bytes:
 
 
 def read_document(file_url: str) -> bytes:
-    """A stored document, whole; its size was capped when it was stored. Raises NotFoundError."""
+    """A stored document, whole; its size was capped when it was stored. Raises NotFoundError, StorageAwayError."""
     document = open_document(get_settings().effective_storage_url, file_url)
     return b"".join(document)
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from db.documents import BillDocument, get_bill_document, open_document
+from db.documents import BillDocument, StorageAwayError, get_bill_document, open_document
 from db.engine import transaction
 from db.errors import NotFoundError
 from db.viewers import Viewer
@@ -25,6 +25,8 @@ def get_bill_file(request: Request) -> Response:
         content = open_document(get_settings().effective_storage_url, document.file_url)
     except NotFoundError:
         raise HTTPException(404, "There is no such document.") from None
+    except StorageAwayError as error:
+        raise HTTPException(503, f"{error}.") from None
     headers = {
         "Content-Disposition": content_disposition(document, inline=request.query_params.get("inline") == "1"),
         "Cache-Control": "private, no-store",

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from db.embedded import EmbeddedServerError
 from db.engine import create_database_engine, resolve_url
 from db.migrate import explain_connection_error, is_current
+from db.storage_address import find_storage_problem
 from settings import InvalidSettingsError, get_settings
 
 
@@ -29,9 +30,13 @@ class StartCheck:
 def find_obstacle() -> str | None:
     """Why the web cannot start, in one sentence; None when nothing is in its way."""
     try:
-        url = resolve_url(get_settings())
+        settings = get_settings()
+        url = resolve_url(settings)
     except (InvalidSettingsError, EmbeddedServerError) as error:
         return str(error)
+    storage_problem = find_storage_problem(settings.effective_storage_url)
+    if storage_problem is not None:
+        return storage_problem
     engine = create_database_engine(url, application="web start", pool_size=1)
     try:
         return None if is_current(engine) else "the database is not up to date; run: python -m db upgrade"

@@ -1,7 +1,8 @@
 """Keeps downloaded files in a folder or bucket, named by their content, never half a file.
 
 A file is written under a temporary name and moved to `<first two of sha256>/<sha256>.<ext>` once it is
-whole. Reading is the business of `db.documents`.
+whole. A bucket has no move: the whole file is copied within it, in one step, and the temporary one removed. Reading
+is the business of `db.documents`.
 """
 
 import asyncio
@@ -10,21 +11,24 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import fsspec
-from fsspec.core import split_protocol
+from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from db.documents import DocumentOutsideStorageError, document_key
+from db.storage_address import S3_PROTOCOLS, StorageUnusableError, describe_storage_error, open_file_system
 
 UNFINISHED_FOLDER = ".unfinished"
 PRIVATE_FOLDER = 0o700  # of other users of the machine, nobody reads the bills
 _BUFFER_BYTES = 1024 * 1024
+_PART_BYTES = 5 * 1024 * 1024  # of an upload, held in memory until it is sent; S3 takes no smaller ones
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 
 T = TypeVar("T")
@@ -96,40 +100,50 @@ class DocumentStore:
 
 
 def remove_unfinished(storage_url: str, *, older_than_seconds: float) -> int:
-    """Remove what killed processes left half written, and say how many files that was."""
-    fs, root = _open_storage(storage_url)
-    folder = f"{root}/{UNFINISHED_FOLDER}"
-    removed = 0
-    for path in fs.find(folder) if fs.exists(folder) else []:
-        if time.time() - fs.modified(path).timestamp() > older_than_seconds:
-            fs.rm_file(path)
-            removed += 1
-    return removed
-
-
-def load_storage_class(storage_url: str) -> None:
-    """Load the code for this kind of storage, and open nothing. What cannot be loaded is said when it is used."""
-    with contextlib.suppress(ImportError, ValueError):
-        fsspec.get_filesystem_class(split_protocol(storage_url)[0] or "file")
+    """Remove what killed processes left half written, and say how many files that was. Raises StorageError."""
+    with _storage_errors("cleaned"):
+        fs, root = _open_storage(storage_url)
+        folder = f"{root}/{UNFINISHED_FOLDER}"
+        removed = 0
+        for path in fs.find(folder) if fs.exists(folder) else []:
+            if time.time() - fs.modified(path).timestamp() > older_than_seconds:
+                fs.rm_file(path)
+                removed += 1
+        return removed + _abort_uploads(fs, folder, older_than_seconds)
 
 
 def remove_files(storage_url: str, file_urls: Iterable[str], *, older_than_seconds: float) -> list[str]:
     """Remove stored files; returns the addresses that need no further look, those that were not there among them.
 
     A file that was written lately stays: a run has just brought it again, and may not have recorded it yet.
+    Raises StorageError.
     """
-    fs, root = _open_storage(storage_url)
     done: list[str] = []
-    for file_url in file_urls:
-        try:
-            path = f"{root}/{document_key(storage_url, file_url)}"
-            if time.time() - fs.modified(path).timestamp() <= older_than_seconds:
-                continue
-            fs.rm_file(path)
-        except (DocumentOutsideStorageError, FileNotFoundError):
-            pass  # nothing of ours, or gone already: either way there is nothing left to do
-        done.append(file_url)
+    with _storage_errors("cleaned"):
+        fs, root = _open_storage(storage_url)
+        for file_url in file_urls:
+            try:
+                path = f"{root}/{document_key(storage_url, file_url)}"
+                if time.time() - fs.modified(path).timestamp() <= older_than_seconds:
+                    continue
+                fs.rm_file(path)
+            except (DocumentOutsideStorageError, FileNotFoundError):
+                pass  # nothing of ours, or gone already: either way there is nothing left to do
+            done.append(file_url)
     return done
+
+
+def _abort_uploads(fs: Any, folder: str, older_than_seconds: float) -> int:
+    """End the uploads in parts that nobody goes on with: S3 keeps what was sent, and shows it to nobody."""
+    if fs.protocol != S3_PROTOCOLS:
+        return 0
+    bucket, prefix, _ = fs.split_path(f"{folder}/")
+    aborted = 0
+    for upload in fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix).get("Uploads", []):
+        if time.time() - upload["Initiated"].timestamp() > older_than_seconds:
+            fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+            aborted += 1
+    return aborted
 
 
 class _TemporaryFile:
@@ -139,11 +153,13 @@ class _TemporaryFile:
         self._fs = fs
         self._path = path
         self._file: Any = None
+        # In a bucket there are none, and making one would make the bucket.
+        self._has_folders = not isinstance(fs, AsyncFileSystem)
 
     def write(self, data: bytes) -> None:
         if self._file is None:
-            self._fs.makedirs(os.path.dirname(self._path), exist_ok=True)  # noqa: PTH120 (also of buckets)
-            self._file = self._fs.open(self._path, "wb")
+            self._make_folder(self._path)
+            self._file = self._fs.open(self._path, "wb", block_size=_PART_BYTES)
         self._file.write(data)
 
     def finish(self, data: bytes, target: str) -> None:
@@ -153,40 +169,55 @@ class _TemporaryFile:
             self._file.flush()
             os.fsync(self._file.fileno())
         self._file.close()
-        self._fs.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH120
-        self._fs.mv(self._path, target)
+        self._make_folder(target)
+        if self._has_folders:
+            self._fs.mv(self._path, target)
+        else:
+            self._fs.cp_file(self._path, target)
+            self._fs.rm_file(self._path)
         self._file = None
 
     def discard(self) -> None:
-        if self._file is None:
+        file, self._file = self._file, None
+        if file is None:
             return
         try:
-            self._file.close()
+            if isinstance(file, AbstractBufferedFile) and not file.closed:
+                file.discard()  # what has been sent of it
+                file.closed = True  # or it would be sent when it is collected
+            file.close()
         finally:
-            self._file = None
             if self._fs.exists(self._path):
                 self._fs.rm_file(self._path)
+
+    def _make_folder(self, path: str) -> None:
+        if self._has_folders:
+            self._fs.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH120 (not only of local paths)
 
 
 async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
     """Run a blocking call of the storage to its end, even when cancelled meanwhile."""
     task = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
     try:
-        return await asyncio.shield(task)
+        with _storage_errors("written"):
+            return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task})
         raise
-    except OSError as error:
-        raise StorageError(f"the storage could not be written: {_describe(error)}") from error
+
+
+@contextmanager
+def _storage_errors(what: str) -> Generator[None]:
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:  # each kind of storage has its own
+        raise StorageError(f"the storage could not be {what}: {describe_storage_error(error)}") from error
 
 
 def _open_storage(storage_url: str) -> tuple[Any, str]:
     try:
-        fs, root = fsspec.core.url_to_fs(storage_url)
-    except (ImportError, ValueError) as error:
-        raise StorageError(f"STORAGE_URL can't be used: {error}") from error
-    return fs, root.rstrip("/")
-
-
-def _describe(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+        return open_file_system(storage_url)
+    except StorageUnusableError as error:
+        raise StorageError(str(error)) from error
