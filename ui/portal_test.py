@@ -46,7 +46,7 @@ ADVICE: dict[str, str] = {
     ResultStatus.NEEDS_ATTENTION: "Sign in at the portal yourself, put right what it asks for, and test again.",
     ResultStatus.PORTAL_ERROR: "This usually passes: test again later.",
     ResultStatus.PORTAL_CHANGED: "Look at the steps: is it the page that you expect? If not, correct the job's "
-    "addresses. If it is, say under Settings where its fields are, or try the browser engine.",
+    "addresses. If it is, say under Settings where its fields and links are, or under Bill table which columns it has.",
 }
 _MARKS = {LogLevel.INFO: "", LogLevel.WARNING: "! ", LogLevel.ERROR: "✕ "}
 
@@ -186,8 +186,10 @@ def steps_list(steps: Sequence[RunLogLine], username: str, zone: ZoneInfo) -> st
     for step in steps:
         message = step.message.removeprefix(f"{username}: ")
         text = escape(f"{_MARKS[LogLevel(step.level)]}{_capitalised(message.strip())}")
-        at = "" if message.startswith(" ") else f"{step.at.astimezone(zone):%H:%M:%S}"
-        lines.append(f'<div class="step {step.level}"><span>{at}</span><span>{text}</span></div>')
+        is_part = message.startswith(" ")
+        at = "" if is_part else f"{step.at.astimezone(zone):%H:%M:%S}"
+        kind = f"{step.level} part" if is_part else step.level
+        lines.append(f'<div class="step {kind}"><span>{at}</span><span>{text}</span></div>')
     return f'<div class="steps">{"".join(lines)}</div>'
 
 

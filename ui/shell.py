@@ -36,6 +36,7 @@ STYLE = """
 .steps {display: flex; flex-direction: column; gap: 0.3rem; font-size: 0.93rem; overflow-wrap: anywhere;}
 .step {display: grid; grid-template-columns: 4.2rem 1fr; column-gap: 0.5rem;}
 .step > :first-child {opacity: 0.6; font-variant-numeric: tabular-nums;}
+.step.part > :last-child {padding-left: 1rem;}
 .step.warning > :last-child {color: #d97706;}
 .step.error > :last-child {color: #dc2626;}
 @media (max-width: 640px) {
