@@ -19,7 +19,7 @@ DAYS = 5
 WHOLE = {"from": "2025-03-01", "to": "2025-03-06"}
 FIELDS = [
     "from", "to", "expected", "accounted", "balances", "summary", "groups", "lost", "lost_count", "unexpected",
-    "unexpected_count", "is_readable", "known_since", "kept_since",
+    "unexpected_count", "is_readable", "known_since", "kept_since", "retried_count",
 ]  # fmt: skip
 ALLOWED = (
     "allowed: a date such as 2025-03-01, or an instant such as 2025-03-01T09:00:00Z or 2025-03-01T09:00:00+01:00 "
@@ -95,6 +95,7 @@ def test_ledger_accounts_for_every_occurrence(engine: Engine, olive: Person, job
         "is_readable": True,
         "known_since": "2025-03-01T01:00:00Z",
         "kept_since": None,
+        "retried_count": 0,
     }
     assert read_everything(engine) == before
 
