@@ -397,4 +397,5 @@ def _bill_record(bill: BillFound) -> BillRecord:
         documents=documents,
         file_url=main["file_url"] if main else None,
         sha256=main["sha256"] if main else None,
+        from_document=bill.from_document,
     )

@@ -18,7 +18,7 @@ class Document:
     """One stored file. `file_url` is for `db.documents.open_document`.
 
     `source` stands for the address that it came from; `etag` and `last_modified` are what the portal said there of
-    this very content.
+    this very content. `facts` are what was read from it, None when it was not read.
     """
 
     file_url: str
@@ -29,6 +29,7 @@ class Document:
     source: str | None = None
     etag: str | None = None
     last_modified: str | None = None
+    facts: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class BillFound:
 
     `bill_key` is unique within its outcome: the number, or the document's name where there is none.
     `fields` holds the table's cells as they stood, by header; what could not be read from them for
-    certain is None.
+    certain is None. `from_document` names the values that were read from the PDF instead.
     """
 
     bill_key: str
@@ -103,6 +104,7 @@ class BillFound:
     portal_status: str | None = None
     fields: dict[str, str] = field(default_factory=dict)
     documents: tuple[Document, ...] = ()
+    from_document: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

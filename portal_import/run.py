@@ -23,6 +23,7 @@ from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, Engine, LogLeve
 from db.result_words import count_accounts, describe_failures
 from portal_import.child import EXIT_LEASE_LOST, RunOrder
 from portal_import.engine.http_engine import import_account, try_sign_in
+from portal_import.engine.pdf_reader import PdfReader
 from portal_import.engine.repetition import Report
 from portal_import.engine.storage import DocumentStore
 from portal_import.ledger import PortalSlot, RunLedger, RunPlan, decrypt_password
@@ -77,6 +78,7 @@ class ImportRun:
         self._box = box
         self._store = store
         self._limits = limits
+        self._pdfs = PdfReader()
 
     async def run(self) -> None:
         """Do everything that is left of the run and end it. Raises LeaseLostError."""
@@ -92,7 +94,8 @@ class ImportRun:
         if plan.engine == Engine.BROWSER:
             await self._finish(RunStatus.FAILED, "the browser engine is not available in this version")
             return
-        await self._import_accounts(plan)
+        async with self._pdfs:
+            await self._import_accounts(plan)
         counts = await self._ledger.in_thread(self._ledger.count_results)
         if plan.is_test:
             await self._finish(*await self._judge_test(counts))
@@ -164,7 +167,9 @@ class ImportRun:
             if plan.bills_before:
                 known = await self._ledger.in_thread(self._ledger.load_known_documents, plan.job_id, account)
                 login = replace(login, known_documents=known)
-            return await import_account(login, plan.profile, self._limits, self._store, report=report, gate=its_gate)
+            return await import_account(
+                login, plan.profile, self._limits, self._store, report=report, gate=its_gate, pdfs=self._pdfs
+            )
         limits = replace(self._limits, account_timeout_seconds=TEST_SECONDS)
         test = await try_sign_in(login, plan.profile, limits, report=report, gate=its_gate)
         if test.sample is not None:

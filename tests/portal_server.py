@@ -28,9 +28,10 @@ LOGIN_PAGE = (
     '<h1>Sign in</h1><form method="post" action="/login"><input type="hidden" name="csrf" value="token-{visitor}">'
     '<input name="email" type="email"><input name="pass" type="password"><button>Sign in</button></form>{alert}'
 )
-BILLING_PAGE = """<table><tr><th>Invoice number</th><th>Issue date</th><th>Amount</th><th></th></tr>
-<tr><td>00017</td><td>2026-11-24</td><td>1.234,56 €</td><td><a href="/bills/17.pdf">PDF</a></td></tr>
-<tr><td>00018</td><td>2026-12-24</td><td>7,00 €</td><td><a href="/bills/18.pdf">PDF</a></td></tr></table>"""
+BILLING_PAGE = """<table><tr><th>Invoice number</th><th>Issue date</th><th>Due date</th><th>Amount</th><th></th></tr>
+<tr><td>00017</td><td>2026-11-24</td><td>2026-12-08</td><td>1.234,56 €</td><td><a href="/bills/17.pdf">PDF</a></td></tr>
+<tr><td>00018</td><td>2026-12-24</td><td>2027-01-07</td><td>7,00 €</td><td><a href="/bills/18.pdf">PDF</a></td></tr>
+</table>"""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
 """The visit of one account, whichever engine makes it: open the billing page, store its documents, say how it ended."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 from db.models import LogLevel, ResultStatus
 from portal_import.engine.bill_collection import BillCollection
+from portal_import.engine.bill_details import BillDetails
 from portal_import.engine.billing_page import BillPageReader
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.missing_bills import require_no_bills
+from portal_import.engine.pdf_reader import PdfReader
 from portal_import.engine.repetition import Report
 from portal_import.engine.storage import DocumentStore
 from portal_import.engine.visits import Visitor, VisitRules, conduct_visit
@@ -24,6 +27,7 @@ async def visit_account(
     gate: PortalGate,
     sleep: Callable[[float], Awaitable[None]],
     enter: Callable[[VisitRules], Visitor],
+    pdfs: PdfReader | None = None,
 ) -> AccountOutcome:
     """Import the account with the visitor that `enter` makes. As `http_engine.import_account` otherwise."""
     bills: list[BillFound] = []
@@ -36,9 +40,11 @@ async def visit_account(
             require_no_bills(page, found, rules.redact, bills_before=login.bills_before)
             rules.report(LogLevel.INFO, "the account has no bills")
             return
-        await BillCollection(visitor, rules, storage, bills).collect(page, found, reader)
+        details = BillDetails(storage, reading, profile.date_order, rules.report)
+        await BillCollection(visitor, rules, storage, details, bills).collect(page, found, reader)
 
-    end = await conduct_visit(login, profile, limits, report=report, gate=gate, sleep=sleep, enter=enter, make=make)
+    async with PdfReader() if pdfs is None else nullcontext(pdfs) as reading:
+        end = await conduct_visit(login, profile, limits, report=report, gate=gate, sleep=sleep, enter=enter, make=make)
     collected = _give_keys(bills)
     if end.failure is not None:
         return replace(end.failure, bills=collected)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from db.models import LogLevel, ResultStatus
 from portal_import.engine.addresses import show
-from portal_import.engine.billing_page import BillingPage, BillOnPage, BillPageReader
+from portal_import.engine.bill_details import BillDetails
+from portal_import.engine.billing_page import BillingPage, BillPageReader
 from portal_import.engine.document_links import DocumentLink
 from portal_import.engine.downloads import NotADocumentError, download_document, source_of
 from portal_import.engine.errors import VisitError, describe_status
@@ -31,6 +32,7 @@ class BillCollection:
     visitor: Visitor
     rules: VisitRules
     storage: DocumentStore
+    details: BillDetails
     bills: list[BillFound]
     failures: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
     broken_list: VisitError | None = None
@@ -124,10 +126,23 @@ class BillCollection:
         self.documents_omitted += found.omitted
         for bill in found.bills:
             documents = await self._download_all(bill.links, page)
-            self.bills.append(replace(bill.bill, bill_key=_bill_key(bill, documents), documents=documents))
+            self._keep(await self.details.complete(replace(bill.bill, documents=documents)))
         for link in found.loose:
             for document in await self._download_all((link,), page):
-                self.bills.append(BillFound(bill_key=document.file_name, documents=(document,)))
+                self._keep_loose(await self.details.complete(BillFound("", documents=(document,))))
+
+    def _keep(self, bill: BillFound) -> None:
+        self.bills.append(replace(bill, bill_key=_bill_key(bill)))
+
+    def _keep_loose(self, loose: BillFound) -> None:
+        """A document that stood in no row belongs to the row of its number, if that has none."""
+        rows = [at for at, bill in enumerate(self.bills) if loose.number and bill.number == loose.number]
+        if len(rows) != 1 or self.bills[rows[0]].documents:
+            self._keep(loose)
+            return
+        row = self.bills[rows[0]]
+        added = {name: getattr(loose, name) for name in loose.from_document if getattr(row, name) is None}
+        self.bills[rows[0]] = replace(row, **added, documents=loose.documents, from_document=tuple(added))
 
     async def _download_all(self, links: tuple[DocumentLink, ...], page: Page) -> tuple[Document, ...]:
         documents = [document for link in links for document in [await self._download(link, page)] if document]
@@ -152,7 +167,8 @@ class BillCollection:
             self._note_failure(link, error)
         else:
             self.rules.report(LogLevel.INFO, _describe_arrival(document, known))
-            return document
+            is_same = known is not None and document.sha256 == known.sha256
+            return replace(document, facts=known.facts) if known and is_same else document
         return known  # a bill does not lose its document because the portal could not send it today
 
     async def _find_known(self, link: DocumentLink) -> Document | None:
@@ -182,13 +198,12 @@ class BillCollection:
             )
 
 
-def _bill_key(found: BillOnPage, documents: tuple[Document, ...]) -> str:
+def _bill_key(bill: BillFound) -> str:
     """The number, else the first document's name, else the day and the amount as they stood in the table."""
-    if found.bill.number:
-        return found.bill.number
-    if documents:
-        return documents[0].file_name
-    bill = found.bill
+    if bill.number:
+        return bill.number
+    if bill.documents:
+        return bill.documents[0].file_name
     values = [bill.issued_on or bill.due_on, bill.amount, bill.currency]
     known = " ".join(str(value) for value in values if value is not None)
     return known or " ".join(bill.fields.values())[:100] or "bill"

@@ -9,6 +9,7 @@ from portal_import.engine.account_visit import visit_account
 from portal_import.engine.client import PortalClient
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.page import Page
+from portal_import.engine.pdf_reader import PdfReader
 from portal_import.engine.repetition import Report
 from portal_import.engine.sign_in_test import visit_for_test
 from portal_import.engine.signin import open_billing_page
@@ -26,14 +27,16 @@ async def import_account(
     report: Report,
     gate: PortalGate,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    pdfs: PdfReader | None = None,
 ) -> AccountOutcome:
     """Sign in once, read the billing page, store every document, and say how that ended.
 
     Nothing that a portal does is raised; what `report` and `gate` raise is, but for VisitErrors. `report` gets
-    lines for people, free of passwords, cookies and query strings; `sleep` waits before a repeated request.
+    lines for people, free of passwords, cookies and query strings; `sleep` waits before a repeated request. `pdfs`
+    is shared with other accounts of a run; without it the visit has one of its own.
     """
     return await visit_account(
-        login, profile, limits, storage, report=report, gate=gate, sleep=sleep, enter=_HttpVisitor
+        login, profile, limits, storage, report=report, gate=gate, sleep=sleep, enter=_HttpVisitor, pdfs=pdfs
     )
 
 

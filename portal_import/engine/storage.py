@@ -2,7 +2,7 @@
 
 A file is written under a temporary name and moved to `<first two of sha256>/<sha256>.<ext>` once it is
 whole. A bucket has no move: the whole file is copied within it, in one step, and the temporary one removed. Reading
-is the business of `db.documents`.
+for people is the business of `db.documents`.
 """
 
 import asyncio
@@ -89,6 +89,18 @@ class DocumentStore:
             await _in_thread(temporary.discard)
             raise
         return StoredFile(key, size, name)
+
+    async def read(self, file_url: str, max_bytes: int) -> bytes:
+        """The stored file, at most so much of it. Raises StorageError."""
+        try:
+            path = f"{self._root}/{document_key(self._storage_url, file_url)}"
+            return await _in_thread(self._read, path, max_bytes)
+        except DocumentOutsideStorageError as error:
+            raise StorageError("the file is not in the storage") from error
+
+    def _read(self, path: str, max_bytes: int) -> bytes:
+        with self._fs.open(path, "rb") as file:
+            return file.read(max_bytes)
 
     async def has(self, file_url: str) -> bool:
         """Whether the file is there, as far as the storage can say."""

@@ -96,12 +96,13 @@ def bill_content(username: str, number: str) -> bytes:
 def billing_page(username: str) -> str:
     """Two bills with their documents. An account whose name starts with "big" gets a page of the largest size."""
     rows = "".join(
-        f'<tr><td>{number}</td><td>2026-11-24</td><td>7,00 €</td><td><a href="/bills/{number}.pdf">PDF</a></td></tr>'
+        f"<tr><td>{number}</td><td>2026-11-24</td><td>2026-12-08</td><td>7,00 €</td>"
+        f'<td><a href="/bills/{number}.pdf">PDF</a></td></tr>'
         for number in BILLS
     )
     padding = "<p>Northwind</p>" * (BIG_PAGE_BYTES // 16) if username.startswith("big") else ""
     return (
-        "<table><tr><th>Invoice number</th><th>Issue date</th><th>Amount</th><th></th></tr>"
+        "<table><tr><th>Invoice number</th><th>Issue date</th><th>Due date</th><th>Amount</th><th></th></tr>"
         + rows
         + f"</table>{padding}"
     )

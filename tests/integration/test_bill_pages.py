@@ -21,10 +21,11 @@ from tests.portal_server import (
 
 def list_page(*numbers: int, pager: str = "") -> bytes:
     rows = "".join(
-        f'<tr><td>000{number}</td><td>2026-11-24</td><td>5,00 €</td><td><a href="/bills/{number}.pdf">PDF</a></td></tr>'
+        f"<tr><td>000{number}</td><td>2026-11-24</td><td>2026-12-08</td><td>5,00 €</td>"
+        f'<td><a href="/bills/{number}.pdf">PDF</a></td></tr>'
         for number in numbers
     )
-    head = "<tr><th>Invoice number</th><th>Issue date</th><th>Amount</th><th></th></tr>"
+    head = "<tr><th>Invoice number</th><th>Issue date</th><th>Due date</th><th>Amount</th><th></th></tr>"
     return answer(f"<table>{head}{rows}</table>{pager}")
 
 
@@ -136,8 +137,8 @@ def form_routes(send: Route) -> dict[str, Route]:
     token = '<input type="hidden" name="csrf" value="token-v7">'
     button = f'<form method="post" action="/get">{token}<button>PDF</button></form>'
     page = answer(
-        "<table><tr><th>Invoice<th>Date<th>Amount<th></tr>"
-        f"<tr><td>0001<td>2026-11-24<td>5,00 €<td>{button}</tr></table>"
+        "<table><tr><th>Invoice<th>Date<th>Due date<th>Amount<th></tr>"
+        f"<tr><td>0001<td>2026-11-24<td>2026-12-08<td>5,00 €<td>{button}</tr></table>"
     )
     return ordinary_routes() | {"GET /billing": page, "POST /get": send}
 
