@@ -25,6 +25,7 @@ from db.attempts import list_attempts
 from db.bills import list_run_bills
 from db.models import Bill, Result, Run, RunLogLine
 from db.queue import Waiting, describe_waiting, waiting_words
+from db.result_advice import advise
 from db.results import count_results, list_results
 from db.retry_requests import look_out_for_retry, request_retry
 from db.run_log import list_log_lines
@@ -166,6 +167,8 @@ def _result_shape(result: Result, root: str) -> ResultShape:
         username=result.username,
         row_number=result.row_number,
         status=result.status,
+        cause=result.cause,
+        advice=advise(result.status, result.cause),
         error=result.error,
         final_error=result.final_error,
         retry_attempts=result.retry_attempts,

@@ -205,6 +205,8 @@ class ResultShape(BaseModel):
     username: str
     row_number: int | None
     status: str
+    cause: str | None
+    advice: str
     error: str | None
     final_error: str | None
     retry_attempts: int

@@ -175,9 +175,9 @@ class RunLedger:
         return {document.source: document for document in documents if document and document.source}
 
     def record_outcome(
-        self, account: Account, outcome: AccountOutcome, started_at: datetime | None, portal_id: int
+        self, account: Account, outcome: AccountOutcome, started_at: datetime | None, counting_at: int | None
     ) -> str | None:
-        """Store what happened to one account, and how the portal answered its sign-in.
+        """Store what happened to one account, and how the portal `counting_at` answered its sign-in, if that counts.
 
         Returns why the portal's breaker is open now, if this opened it. Raises LeaseLostError.
         """
@@ -196,7 +196,7 @@ class RunLedger:
 
         attempts = count(1)
 
-        is_refused = _is_refused(outcome) if started_at is not None else None
+        is_refused = _is_refused(outcome)
 
         def record_once(session: Session) -> str | None:
             # A commit may have succeeded although its answer was lost with the connection.
@@ -204,9 +204,9 @@ class RunLedger:
                 return None
             now = datetime.now(UTC)
             record_result(session, self._run_id, self._token, record, now)
-            if is_refused is None:
+            if is_refused is None or counting_at is None:
                 return None
-            return record_sign_in(session, portal_id, is_refused=is_refused, now=now)
+            return record_sign_in(session, counting_at, is_refused=is_refused, now=now)
 
         return self._transact(record_once)
 

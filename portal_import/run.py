@@ -181,7 +181,8 @@ class ImportRun:
     async def _record(
         self, plan: RunPlan, gate: RunGate, account: Account, outcome: AccountOutcome, started_at: datetime | None
     ) -> None:
-        opened = await self._ledger.in_thread(self._ledger.record_outcome, account, outcome, started_at, plan.portal_id)
+        counting_at = plan.portal_id if started_at is not None and not plan.is_test else None
+        opened = await self._ledger.in_thread(self._ledger.record_outcome, account, outcome, started_at, counting_at)
         level = LogLevel.INFO if outcome.status in SUCCEEDED_RESULTS else LogLevel.WARNING
         words = outcome.status.value.replace("_", " ")
         found = ", the sign-in works" if plan.is_test else f", {len(outcome.bills)} bills"

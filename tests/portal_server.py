@@ -219,7 +219,8 @@ async def visit(
     login = AccountLogin(username, password, portal.url + login_path, portal.url + billing_path)
     if after:
         documents = [document for bill in after.outcome.bills for document in bill.documents]
-        login = replace(login, known_documents={document.source: document for document in documents if document.source})
+        known = {document.source: document for document in documents if document.source}
+        login = replace(login, known_documents=known, bills_before=len(after.outcome.bills))
     made = Visit(AccountOutcome(None), portal, folder, gate=gate or OpenGate())  # type: ignore[arg-type]
     if not after:
         weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)

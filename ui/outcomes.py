@@ -17,13 +17,12 @@ _HEX = {"green": "#16a34a", "red": "#dc2626", "orange": "#d97706", "gray": "#647
 
 @dataclass(frozen=True)
 class Look:
-    """A status as people see it; `advice` says what helps."""
+    """A status as people see it."""
 
     label: str
     sign: str
     colour: BadgeColour
     icon: str
-    advice: str = ""
 
     @property
     def pill(self) -> str:
@@ -66,43 +65,13 @@ RUN_LOOKS: dict[str, Look] = {
 
 RESULT_LOOKS: dict[str, Look] = {
     ResultStatus.SUCCESS: Look("Success", "✓", "green", ":material/check:"),
-    ResultStatus.NO_BILLS: Look("No bills", "✓", "green", ":material/check:", "Nothing to do: the portal has none."),
-    ResultStatus.WRONG_CREDENTIALS: Look(
-        "Wrong credentials",
-        "✕",
-        "red",
-        ":material/key_off:",
-        "Correct the password in the CSV and replace the accounts. Until then this account is left alone.",
-    ),
-    ResultStatus.NEEDS_ATTENTION: Look(
-        "Needs attention",
-        "!",
-        "orange",
-        ":material/person_alert:",
-        "Put it right at the portal or in the CSV, then press Try again next run on the job's page.",
-    ),
-    ResultStatus.PORTAL_ERROR: Look(
-        "Portal error",
-        "✕",
-        "red",
-        ":material/cloud_off:",
-        "Usually passes by itself: the account is tried again, or press Retry failed accounts.",
-    ),
-    ResultStatus.PORTAL_CHANGED: Look(
-        "Portal changed",
-        "!",
-        "orange",
-        ":material/web_asset_off:",
-        "Check the job's two addresses; the portal's pages look different from what was expected.",
-    ),
-    ResultStatus.NOT_TRIED: Look(
-        "Not tried",
-        "»",
-        "gray",
-        ":material/skip_next:",
-        "Correct the other accounts' passwords, then press Retry failed accounts.",
-    ),
-    ResultStatus.FAILED: Look("Failed", "✕", "red", ":material/close:", "See the error and the run's log."),
+    ResultStatus.NO_BILLS: Look("No bills", "✓", "green", ":material/check:"),
+    ResultStatus.WRONG_CREDENTIALS: Look("Wrong credentials", "✕", "red", ":material/key_off:"),
+    ResultStatus.NEEDS_ATTENTION: Look("Needs attention", "!", "orange", ":material/person_alert:"),
+    ResultStatus.PORTAL_ERROR: Look("Portal error", "✕", "red", ":material/cloud_off:"),
+    ResultStatus.PORTAL_CHANGED: Look("Portal changed", "!", "orange", ":material/web_asset_off:"),
+    ResultStatus.NOT_TRIED: Look("Not tried", "»", "gray", ":material/skip_next:"),
+    ResultStatus.FAILED: Look("Failed", "✕", "red", ":material/close:"),
 }
 
 TRIGGER_WORDS: dict[str, str] = {

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from db.models import SUCCEEDED_RESULTS, LogLevel, Result, RunLogLine
+from db.result_advice import advise
 from ui.moments import duration
 from ui.outcomes import RESULT_LOOKS, pill_column
 from ui.plain_text import plain
@@ -84,7 +85,7 @@ def _render_failures(failures: Sequence[Result]) -> None:
                 st.badge(look.label, icon=look.icon, color=look.colour)
                 st.text(result.username)
             st.markdown(_sentence(plain(result.error or "")))
-            st.caption(look.advice)
+            st.caption(advise(result.status, result.cause))
     if len(failures) > FAILURES_SHOWN:
         st.caption(f"And {len(failures) - FAILURES_SHOWN} more, first in the table.")
 

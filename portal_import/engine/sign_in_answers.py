@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from db.models import ResultCause, ResultStatus
 from portal_import.engine.addresses import show
-from portal_import.engine.errors import VisitError, describe_status
+from portal_import.engine.errors import VisitError, cause_of_status, describe_status
 from portal_import.engine.forms import asks_for_captcha, has_password_change_form, has_sign_in_form
 from portal_import.engine.page import Element, Page, is_hidden, text_of
 from portal_import.engine.secrecy import Redactor
@@ -126,7 +126,8 @@ def explain_refusal(answer: Page | None, billing: Page, redact: Redactor) -> NoR
     if answer is not None and answer.status == 401:
         raise VisitError(f"the portal refused the username or the password{quoted}", ResultStatus.WRONG_CREDENTIALS)
     if answer is not None and not answer.is_ok:
-        raise VisitError(f"the portal answered {describe_status(answer.status)} to the sign-in{quoted}")
+        words = f"the portal answered {describe_status(answer.status)} to the sign-in{quoted}"
+        raise VisitError(words, cause=cause_of_status(answer.status))
     raise VisitError(
         f"the sign-in seemed to work, but the billing page asks to sign in again{quoted}",
         ResultStatus.PORTAL_CHANGED,

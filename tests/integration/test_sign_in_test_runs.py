@@ -86,7 +86,7 @@ def test_tests_tell_their_steps_and_store_nothing(
             "ada.meyer@example.com",
             "hugo.martin@example.com",
         }
-        assert session.scalars(select(Portal.breaker_open_until)).one() is None
+        assert session.execute(select(Portal.breaker_open_until, Portal.recent_refusals)).one() == (None, [])
         [result] = list_results(session, viewer, wrong.id)[0]
         assert (result.status, result.bills_seen, result.file_url) == (ResultStatus.WRONG_CREDENTIALS, 0, None)
         sample = get_bill_sample(session, viewer, session.scalars(select(Portal.id)).one())
