@@ -43,6 +43,7 @@ def main() -> None:
     if message:
         st.toast(message)
     render_head(viewer, portal.id, zone)
+    render_people(viewer, summary, zone)
     settings, test, bills = st.tabs(["Settings", "Test sign-in", "Bill table"], key="view", bind="query-params")
     # All of them are drawn, so that nothing typed in one is lost on the way to another.
     with settings:
@@ -55,7 +56,7 @@ def main() -> None:
 
 @st.fragment(run_every=5)
 def render_head(viewer: Viewer, portal_id: int, zone: ZoneInfo) -> None:
-    """The portal's state, its jobs, and who may use it; kept up to date."""
+    """Which portal it is and what keeps runs from it, kept up to date."""
     try:
         summary = load_portal(viewer, str(portal_id))
     except NotFoundError:
@@ -66,8 +67,12 @@ def render_head(viewer: Viewer, portal_id: int, zone: ZoneInfo) -> None:
         st.title(plain(summary.portal.host), anchor=False, width="content")
         render_look(portal_state(summary.portal, now))
     render_breaker(viewer, summary, zone, now)
+
+
+def render_people(viewer: Viewer, summary: PortalSummary, zone: ZoneInfo) -> None:
+    """Who said that it may be used, whose jobs use it, and why this person only reads, where that is so."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        by = plain(describe_authorisation(summary, zone, now))
+        by = plain(describe_authorisation(summary, zone, datetime.now(UTC)))
         is_authorised = summary.portal.authorised_at is not None
         words = f":material/verified_user: Authorised by {by}" if is_authorised else NOT_AUTHORISED
         st.caption(words, width="content")
