@@ -3,14 +3,16 @@
 import logging
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, event, select, text
 
 from db.engine import transaction
 from db.jobs import delete_job
 from db.models import Bill, Job, OrphanedFile, Result, ResultStatus, RunStatus
+from db.orphaned_files import list_orphaned_files
 from portal_import.engine.storage import UNFINISHED_FOLDER
 from scheduler_service.service import ORPHANS_KEPT_SECONDS, UNFINISHED_KEPT_SECONDS, SchedulerService
 from settings import Settings
@@ -130,3 +132,15 @@ def test_addresses_outside_the_storage_are_left_alone(engine: Engine, tmp_path: 
     assert outside.exists()
     with transaction(engine) as session:
         assert session.scalars(select(OrphanedFile)).all() == []
+
+
+def test_without_orphans_no_bill_is_read(engine: Engine, tmp_path: Path) -> None:
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    with transaction(engine) as session:
+        assert list_orphaned_files(session, before=datetime.now(UTC)) == []
+    assert [statement for statement in statements if "bills" in statement] == []
+    delete_as_owner(engine, tmp_path)
+    with transaction(engine) as session:
+        assert len(list_orphaned_files(session, before=datetime.now(UTC))) == 3
+    assert [statement for statement in statements if "FROM bills" in statement]
