@@ -9,7 +9,7 @@ import time
 
 from bench.figures import Figure, all_hold, print_figures
 
-BENCHMARKS = ("recurrence", "fire", "lateness", "growth", "import", "crash")
+BENCHMARKS = ("recurrence", "fire", "lateness", "growth", "import", "memory", "crash")
 
 
 def main(wanted: list[str]) -> int:

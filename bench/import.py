@@ -11,28 +11,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy import Engine, text, update
+from sqlalchemy import Engine, text
 
 from bench.bill_portal import bill_portal
 from bench.figures import Figure, all_hold, print_figures
+from bench.import_job import add_import_job, has_ended, start_import
 from bench.peer_environments import PeerUnavailableError, get_python, get_version
 from bench.postgres import fresh_database, fresh_server
-from bench.processes import SECRET_KEY, listening_service, wait_until
-from db.accounts import NewAccount
-from db.encryption import SecretBox
-from db.engine import transaction
-from db.jobs import JobDraft, create_job
-from db.models import Portal, Role, RunTrigger
-from db.runs import request_run
-from db.users import create_user
+from bench.processes import listening_service, wait_until
 from db.viewers import Viewer
-from db.wake import Wake, send_wake
 
-USERNAME, PASSWORD = "bench", "a long Made-up pass phrase 1"
 CONCURRENT = 64
 ROUNDS = 3
 # Delay of each answer in seconds, accounts, least share of raw aiohttp.
@@ -60,7 +51,7 @@ def measure() -> list[Figure]:
 
 
 def _compare(engine: Engine, home: Path, portal: str, delay: float, accounts: int, least: float) -> Figure:
-    viewer, job_id = _add_job(engine, portal, accounts)
+    viewer, job_id = add_import_job(engine, portal, accounts, concurrent=CONCURRENT)
     ours: list[float] = []
     raw: list[float] = []
     with listening_service(engine, home, slots=1):
@@ -84,40 +75,16 @@ def _compare(engine: Engine, home: Path, portal: str, delay: float, accounts: in
     )
 
 
-def _add_job(engine: Engine, portal: str, accounts: int) -> tuple[Viewer, str]:
-    with transaction(engine) as session:
-        user = create_user(session, username=USERNAME, password=PASSWORD, role=Role.OPERATOR)
-        viewer = Viewer(user.id, user.username, user.name, Role.OPERATOR)
-        draft = JobDraft(
-            name="Bills",
-            login_url=f"http://{portal}/login",
-            billing_url=f"http://{portal}/bills",
-            portal_host=portal,
-            schedule=None,
-            accounts=[NewAccount(n + 2, f"user{n:05}", f"secret-user{n:05}", {}) for n in range(accounts)],
-        )
-        job = create_job(session, viewer, draft, SecretBox((SECRET_KEY,)), authorised=True, now=datetime.now(UTC))
-        session.execute(update(Portal).values(min_seconds_between_requests=0, max_concurrent_accounts=CONCURRENT))
-        return viewer, job.id
-
-
 def _time_run(engine: Engine, viewer: Viewer, job_id: str, accounts: int) -> float:
     """From the first line of the run's process to the run's end; every round finds all bills new."""
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE bills CASCADE"))
-    with transaction(engine) as session:
-        run_id = request_run(session, viewer, job_id, trigger=RunTrigger.MANUAL, now=datetime.now(UTC)).id
-        send_wake(session, Wake.CLAIM)
+    run_id = start_import(engine, viewer, job_id)
+    wait_until(lambda: has_ended(engine, run_id), "the run", RUN_SECONDS)
     ended = text(
         "SELECT EXTRACT(EPOCH FROM finished_at - queued_at) - lateness_seconds, accounts_succeeded, reason"
-        " FROM import_runs WHERE id = :id AND finished_at IS NOT NULL"
+        " FROM import_runs WHERE id = :id"
     )
-
-    def has_ended() -> bool:
-        with engine.connect() as connection:
-            return connection.execute(ended, {"id": run_id}).first() is not None
-
-    wait_until(has_ended, "the run", RUN_SECONDS)
     with engine.connect() as connection:
         seconds, succeeded, reason = connection.execute(ended, {"id": run_id}).one()
         bills = connection.scalar(text("SELECT count(*) FROM bills WHERE file_url IS NOT NULL"))

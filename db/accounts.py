@@ -207,15 +207,20 @@ def clear_attention(session: Session, job: Job, account_id: int) -> None:
         raise NotFoundError("this account is no longer in the job")
 
 
-def list_unfinished_accounts(session: Session, run: Run) -> Sequence[Account]:
-    """The accounts that the run covers and that have no result in it yet, in the order of the CSV."""
-    return session.scalars(select(Account).where(*_unfinished(run)).order_by(Account.row_number)).all()
-
-
 def list_unfinished_account_ids(session: Session, run: Run) -> Sequence[int]:
-    """The same of a run that has ended, by their ids; accounts that came to the job later are none of its."""
-    mine = (*_unfinished(run), Account.created_at <= run.finished_at)
+    """The accounts that the run covers and that have no result in it yet, in the order of the CSV.
+
+    Of a run that has ended, accounts that came to the job later are none of its.
+    """
+    mine = _unfinished(run)
+    if run.finished_at is not None:
+        mine = (*mine, Account.created_at <= run.finished_at)
     return session.scalars(select(Account.id).where(*mine).order_by(Account.row_number)).all()
+
+
+def list_accounts_by_id(session: Session, account_ids: Sequence[int]) -> Sequence[Account]:
+    """Those of the accounts that are still there, in the order of the CSV."""
+    return session.scalars(select(Account).where(Account.id.in_(account_ids)).order_by(Account.row_number)).all()
 
 
 def _unfinished(run: Run) -> tuple[ColumnElement[bool], ...]:

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from db.accounts import list_unfinished_accounts
+from db.accounts import list_accounts_by_id, list_unfinished_account_ids
 from db.bills import BillRecord, count_bills_of_accounts, list_known_documents
 from db.breaker import record_sign_in
 from db.claims import finish_run
@@ -66,7 +66,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run has to do, read once at its start. The accounts still hold encrypted secrets.
+    """What a run has to do, read once at its start; of its accounts only the ids, since there may be thousands.
 
     `bills_before` is how many bills earlier runs found, by the account's id.
     `retries_run_id` is the run whose accounts a retry tries again; None, too, when that is long gone.
@@ -86,7 +86,7 @@ class RunPlan:
     is_test: bool
     retries_run_id: int | None
     accounts_total: int
-    accounts: Sequence[Account] = field(repr=False)
+    account_ids: Sequence[int] = field(repr=False)
     bills_before: Mapping[int, int] = field(repr=False)
 
 
@@ -134,8 +134,8 @@ class RunLedger:
         portal = session.get(Portal, job.portal_id) if job.portal_id else None
         if portal is None or portal.authorised_at is None:
             raise PortalNotAuthorisedError(NOT_AUTHORISED)
-        accounts = list_unfinished_accounts(session, run)
-        total = run.accounts_done + len(accounts)
+        account_ids = list_unfinished_account_ids(session, run)
+        total = run.accounts_done + len(account_ids)
         start_accounts(session, run.id, self._token, accounts_total=total, started_at=self._started_at)
         return RunPlan(
             job_id=job.id,
@@ -152,9 +152,13 @@ class RunLedger:
             is_test=run.trigger == RunTrigger.TEST,
             retries_run_id=run.parent_run_id,
             accounts_total=total,
-            accounts=accounts,
+            account_ids=account_ids,
             bills_before=count_bills_of_accounts(session, job),
         )
+
+    def load_accounts(self, account_ids: Sequence[int]) -> Sequence[Account]:
+        """Those of the accounts that are still in the job. They hold encrypted secrets."""
+        return self._transact(lambda session: list_accounts_by_id(session, account_ids))
 
     def log(self, level: LogLevel, message: str, account_id: int | None = None) -> None:
         """Keep a line; it is stored with the next `flush_log`."""

@@ -8,7 +8,8 @@ import asyncio
 import logging
 import os
 import traceback
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -34,6 +35,7 @@ from settings import read_settings
 
 TICK_SECONDS = 1.0
 SLOT_POLL_SECONDS = 0.25
+ACCOUNTS_AT_ONCE = 100
 NO_ACCOUNTS = "the job has no accounts; upload its accounts CSV"
 NO_ACCOUNT_LEFT = "the accounts that were to be tried again are no longer in the job"
 NO_TESTED_ACCOUNT = "the account whose sign-in was to be tested is no longer in the job"
@@ -106,8 +108,8 @@ class ImportRun:
     async def _import_accounts(self, plan: RunPlan) -> None:
         self._log_start(plan)
         gate = RunGate(self._ledger, plan, max_rest_seconds=self._limits.max_retry_wait_seconds)
-        waiting = iter(plan.accounts)
-        workers = min(plan.max_concurrent_accounts, len(plan.accounts))
+        waiting = WaitingAccounts(self._ledger, plan.account_ids)
+        workers = min(plan.max_concurrent_accounts, len(plan.account_ids))
         async with asyncio.TaskGroup() as outer:
             ticker = outer.create_task(self._tick_forever(gate))
             async with asyncio.TaskGroup() as group:
@@ -115,8 +117,8 @@ class ImportRun:
                     group.create_task(self._work_through(plan, gate, waiting))
             ticker.cancel()
 
-    async def _work_through(self, plan: RunPlan, gate: RunGate, waiting: Iterator[Account]) -> None:
-        for account in waiting:
+    async def _work_through(self, plan: RunPlan, gate: RunGate, waiting: "WaitingAccounts") -> None:
+        while (account := await waiting.take()) is not None:
             refusal = (None if plan.is_test else _leave_alone(account)) or gate.refuse()
             if refusal is not None:
                 await self._record(plan, gate, account, refusal, None)
@@ -226,7 +228,7 @@ class ImportRun:
             await gate.refresh()
 
     def _log_start(self, plan: RunPlan) -> None:
-        left = len(plan.accounts)
+        left = len(plan.account_ids)
         done = plan.accounts_total - left
         resumed = f", {done} were done before" if done else ""
         retried = f" that run {plan.retries_run_id} left undone" if plan.retries_run_id is not None else ""
@@ -234,6 +236,27 @@ class ImportRun:
             self._ledger.log(LogLevel.INFO, f"started: a test of the sign-in at {plan.portal_host}; it stores no bill")
             return
         self._ledger.log(LogLevel.INFO, f"started: {count_accounts(left)}{retried} at {plan.portal_host}{resumed}")
+
+
+class WaitingAccounts:
+    """The accounts that nobody has taken yet, of which only the next few are in memory.
+
+    One that was removed from the job meanwhile is passed over.
+    """
+
+    def __init__(self, ledger: RunLedger, account_ids: Sequence[int]) -> None:
+        self._ledger = ledger
+        self._ids = deque(account_ids)
+        self._loaded = deque[Account]()
+        self._loading = asyncio.Lock()
+
+    async def take(self) -> Account | None:
+        """The next account; None when all are taken."""
+        async with self._loading:
+            while self._ids and not self._loaded:
+                next_ids = [self._ids.popleft() for _ in range(min(ACCOUNTS_AT_ONCE, len(self._ids)))]
+                self._loaded.extend(await self._ledger.in_thread(self._ledger.load_accounts, next_ids))
+        return self._loaded.popleft() if self._loaded else None
 
 
 def _leave_alone(account: Account) -> AccountOutcome | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from db.accounts import (
     NAMES_SHOWN,
@@ -12,8 +13,9 @@ from db.accounts import (
     NewAccount,
     clear_attention,
     list_accounts,
+    list_accounts_by_id,
     list_accounts_needing_attention,
-    list_unfinished_accounts,
+    list_unfinished_account_ids,
     preview_accounts,
     replace_accounts,
 )
@@ -21,7 +23,7 @@ from db.bills import list_run_bills
 from db.encryption import SecretBox
 from db.engine import transaction
 from db.errors import NotFoundError
-from db.models import Account, AccountStatus, Bill, Job, Result, ResultStatus, Role, RunStatus
+from db.models import Account, AccountStatus, Bill, Job, Result, ResultStatus, Role, Run, RunStatus
 from db.results import list_results
 from db.viewers import Viewer
 from tests.factories import BOX, NOW, make_job, make_run, make_viewer
@@ -227,7 +229,7 @@ def test_unfinished_accounts_are_those_without_a_result_in_this_run(engine: Engi
     replace(engine, job_id, *(row(f"{n}@example.com", number=n) for n in (4, 2, 3)))
     with transaction(engine) as session:
         job = session.get_one(Job, job_id)
-        earlier, run = (make_run(session, job, status=RunStatus.COMPLETED) for _ in range(2))
+        earlier, run = make_run(session, job, status=RunStatus.COMPLETED), make_run(session, job)
         for account in list_accounts(session, job):
             for of_run in [earlier] + [run] * (account.row_number == 3):
                 session.add(
@@ -241,5 +243,9 @@ def test_unfinished_accounts_are_those_without_a_result_in_this_run(engine: Engi
                     )
                 )
         session.flush()
-        assert [a.row_number for a in list_unfinished_accounts(session, run)] == [2, 4]
-        assert list_unfinished_accounts(session, earlier) == []
+        assert [a.row_number for a in unfinished_accounts(session, run)] == [2, 4]
+        assert unfinished_accounts(session, earlier) == []
+
+
+def unfinished_accounts(session: Session, run: Run) -> list[Account]:
+    return [*list_accounts_by_id(session, list_unfinished_account_ids(session, run))]

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.accounts import list_unfinished_accounts
+from db.accounts import list_accounts_by_id, list_unfinished_account_ids
 from db.claiming import Claim
 from db.claims import finish_run, recover_runs, requeue_run
 from db.engine import transaction
@@ -111,7 +111,8 @@ def only_retry(engine: Engine, run_id: int) -> Run:
 
 def covered(engine: Engine, run: Run) -> list[str]:
     with transaction(engine) as session:
-        return [a.username for a in list_unfinished_accounts(session, session.get_one(Run, run.id))]
+        ids = list_unfinished_account_ids(session, session.get_one(Run, run.id))
+        return [a.username for a in list_accounts_by_id(session, ids)]
 
 
 def get_run(engine: Engine, run_id: int) -> Run:
