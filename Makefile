@@ -38,7 +38,7 @@ format: setup-dev  ## format the code
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 
 lock: setup-dev  ## pin requirements*.in anew into requirements*.txt
-	@for f in requirements requirements-dask requirements-s3 requirements-dev; do \
+	@for f in requirements requirements-dask requirements-browser requirements-s3 requirements-dev; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-emit-index-url --upgrade $$f.in -o $$f.txt; done
 

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from demo import pages
+from demo import pages, script_pages
 from demo.accounts import Account, find_account
-from demo.bills import find_bill, list_bills
+from demo.bills import Bill, describe_status, find_bill, list_bills
 from demo.documents import MEDIA_TYPES, make_document, make_file_name
 from demo.visitors import (
     SESSION_COOKIE,
@@ -23,6 +23,7 @@ from demo.visitors import (
     CsrfTokens,
     RequestLog,
     RequestRecorder,
+    Session,
     Sessions,
 )
 
@@ -77,6 +78,10 @@ class Portal:
             Route("/account", self.show_account),
             Route("/billing", self.show_billing),
             Route("/bills/{number}.{kind}", self.send_document),
+            Route("/script/login", self.show_script_login),
+            Route("/script/session", self.sign_in_by_script, methods=["POST"]),
+            Route("/script/billing", self.show_script_billing),
+            Route("/script/bills", self.list_bills_for_script),
         ]
 
     async def show_landing(self, request: Request) -> Response:
@@ -101,8 +106,41 @@ class Portal:
         if account is None or not _is_same(password, account.password):
             return self._answer_login(request, username, WRONG_CREDENTIALS)
         response = RedirectResponse("/account", status_code=303)
-        response.set_cookie(SESSION_COOKIE, self._sessions.open(account), httponly=True, samesite="lax")
+        self._open_session(response, account)
         return response
+
+    async def show_script_login(self, request: Request) -> Response:
+        return _answer_script_page(script_pages.render_login)
+
+    async def sign_in_by_script(self, request: Request) -> Response:
+        try:
+            given = await request.json()
+            username, password = str(given["email"]), str(given["password"])
+        except (ValueError, TypeError, KeyError):
+            raise HTTPException(400, "Expected JSON with email and password.") from None
+        account = find_account(username)
+        if account:
+            request.state.username = account.username
+        if account is None or not _is_same(password, account.password):
+            return JSONResponse({"error": WRONG_CREDENTIALS}, status_code=401)
+        response = JSONResponse({})
+        self._open_session(response, account)
+        return response
+
+    async def show_script_billing(self, request: Request) -> Response:
+        session = self._sessions.find(request)
+        if session is None:
+            return RedirectResponse("/script/login", status_code=303)
+        if session.busy_answers_left > 0:
+            return _answer_busy(session)
+        return _answer_script_page(script_pages.render_billing)
+
+    async def list_bills_for_script(self, request: Request) -> Response:
+        account = self._find_account(request)
+        if account is None:
+            raise HTTPException(401)
+        today = self.today()
+        return JSONResponse([_describe_bill(bill, describe_status(bill, today)) for bill in list_bills(account, today)])
 
     async def sign_out(self, request: Request) -> Response:
         self._sessions.close(request)
@@ -121,10 +159,7 @@ class Portal:
         if session is None:
             return RedirectResponse("/login", status_code=303)
         if session.busy_answers_left > 0:
-            session.busy_answers_left -= 1
-            response = _answer_page(pages.render_message("One moment", "Billing is busy. Try again shortly."), 503)
-            response.headers["Retry-After"] = str(BUSY_RETRY_AFTER_SECONDS)
-            return response
+            return _answer_busy(session)
         today = self.today()
         return _answer_page(pages.render_billing(session.account, list_bills(session.account, today), today))
 
@@ -149,6 +184,9 @@ class Portal:
     def _find_account(self, request: Request) -> Account | None:
         session = self._sessions.find(request)
         return session.account if session else None
+
+    def _open_session(self, response: Response, account: Account) -> None:
+        response.set_cookie(SESSION_COOKIE, self._sessions.open(account), httponly=True, samesite="lax")
 
     def _answer_login(self, request: Request, username: str = "", error: str = "") -> Response:
         visitor = request.cookies.get(VISITOR_COOKIE) or secrets.token_urlsafe(16)
@@ -211,6 +249,34 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 def _answer_page(html: str, status: int = 200) -> HTMLResponse:
     return HTMLResponse(html, status_code=status, headers=_PAGE_HEADERS)
+
+
+def _answer_busy(session: Session) -> Response:
+    session.busy_answers_left -= 1
+    response = _answer_page(pages.render_message("One moment", "Billing is busy. Try again shortly."), 503)
+    response.headers["Retry-After"] = str(BUSY_RETRY_AFTER_SECONDS)
+    return response
+
+
+def _answer_script_page(render: Callable[[str], str]) -> HTMLResponse:
+    nonce = secrets.token_urlsafe(16)
+    response = _answer_page(render(nonce))
+    response.headers["Content-Security-Policy"] += f"; script-src 'nonce-{nonce}'; connect-src 'self'"
+    return response
+
+
+def _describe_bill(bill: Bill, status: str) -> dict[str, object]:
+    """A bill as the table of the script pages shows it."""
+    names = {"pdf": "PDF", "csv": "Usage CSV"}
+    return {
+        "number": bill.number,
+        "issued_on": bill.issued_on.isoformat(),
+        "due_on": bill.due_on.isoformat(),
+        "amount": f"{bill.amount:,.2f}",
+        "currency": bill.currency,
+        "status": status,
+        "documents": [{"text": names[kind], "href": f"/bills/{bill.number}.{kind}"} for kind in MEDIA_TYPES],
+    }
 
 
 def _is_same(given: str, expected: str) -> bool:

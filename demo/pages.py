@@ -84,7 +84,7 @@ _HELP_ARTICLES = (
 
 def render_landing(signed_in: Account | None) -> str:
     action = '<a class="button" href="/billing">See your bills</a>' if signed_in else _SIGN_IN_LINK
-    return _render_page(
+    return render_page(
         "Power from the north wind",
         f"""<section class="hero"><h1>Power from the north wind</h1>
 <p class="soft">Electricity from the turbines off Northcliff, and bills you can read: sign in to see what
@@ -105,7 +105,7 @@ _SIGN_IN_LINK = '<a class="button" href="/login">Sign in</a>'
 
 def render_login(csrf_token: str, username: str = "", error: str = "") -> str:
     alert = f'<p class="alert" role="alert">{escape(error)}</p>' if error else ""
-    return _render_page(
+    return render_page(
         "Sign in",
         f"""<div class="card narrow"><h1>Sign in</h1>
 <p class="soft">Use the e-mail address on your contract.</p>{alert}
@@ -122,7 +122,7 @@ def render_login(csrf_token: str, username: str = "", error: str = "") -> str:
 
 def render_account(account: Account, bills: list[Bill]) -> str:
     newest = _render_newest_bill(bills[0]) if bills else "<p>There are no bills yet.</p>"
-    return _render_page(
+    return render_page(
         "Your account",
         f"""<h1>Hello, {escape(account.name)}</h1><p class="soft">Here is your account at a glance.</p>
 <section class="grid">
@@ -155,7 +155,7 @@ def render_billing(account: Account, bills: list[Bill], today: date) -> str:
 <tbody>
 {rows}
 </tbody></table></div>"""
-    return _render_page(
+    return render_page(
         "Bills and usage",
         f"""<h1>Bills and usage</h1>
 <p class="soft">{escape(account.name)}, customer number {escape(account.customer_number)}</p>
@@ -175,21 +175,21 @@ def render_help(query: str, signed_in: Account | None) -> str:
     found = [(title, text) for title, text in _HELP_ARTICLES if query.lower() in f"{title} {text}".lower()]
     cards = "".join(f'<div class="card"><h2>{title}</h2><p class="soft">{text}</p></div>' for title, text in found)
     note = f"{len(found)} of {len(_HELP_ARTICLES)} topics mention “{escape(query)}”." if query else "All topics."
-    return _render_page(
+    return render_page(
         "Help", f'<h1>Help</h1><p class="soft">{note}</p><section class="grid">{cards}</section>', signed_in
     )
 
 
 def render_message(title: str, text: str) -> str:
     """A page that only says something: not found, busy, refused."""
-    return _render_page(
+    return render_page(
         title,
         f"""<div class="card narrow"><h1>{escape(title)}</h1><p>{escape(text)}</p>
 <p style="margin: 0"><a href="/">Back to the start page</a></p></div>""",
     )
 
 
-def _render_page(title: str, main: str, signed_in: Account | None = None) -> str:
+def render_page(title: str, main: str, signed_in: Account | None = None) -> str:
     links = (
         '<a href="/account">Account</a><a href="/billing">Bills</a><a href="/logout">Sign out</a>'
         if signed_in

@@ -20,10 +20,11 @@ from db.breaker import COOL_DOWN
 from db.encryption import SecretBox, WrongSecretKeyError, open_secret_box
 from db.engine import create_database_engine
 from db.errors import LeaseLostError, PortalNotAuthorisedError, PunctualError
-from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, Engine, LogLevel, ResultCause, ResultStatus, RunStatus
+from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, LogLevel, ResultCause, ResultStatus, RunStatus
 from db.result_words import count_accounts, describe_failures
 from portal_import.child import EXIT_LEASE_LOST, RunOrder
-from portal_import.engine.http_engine import import_account, try_sign_in
+from portal_import.engine.engines import AccountEngine, limit_accounts_at_once, open_engine
+from portal_import.engine.errors import EngineUnavailableError
 from portal_import.engine.pdf_reader import PdfReader
 from portal_import.engine.repetition import Report
 from portal_import.engine.storage import DocumentStore
@@ -89,15 +90,18 @@ class ImportRun:
         except PortalNotAuthorisedError as error:
             await self._finish(RunStatus.FAILED, str(error))
             return
+        at_once = limit_accounts_at_once(plan.engine, plan.max_concurrent_accounts)
+        plan = replace(plan, max_concurrent_accounts=at_once)
         if plan.accounts_total == 0:
             without = NO_TESTED_ACCOUNT if plan.is_test else NO_ACCOUNT_LEFT if plan.is_retry else NO_ACCOUNTS
             await self._finish(RunStatus.FAILED, without)
             return
-        if plan.engine == Engine.BROWSER:
-            await self._finish(RunStatus.FAILED, "the browser engine is not available in this version")
+        try:
+            async with self._pdfs, open_engine(plan.engine) as engine:
+                await self._import_accounts(plan, engine)
+        except EngineUnavailableError as error:
+            await self._finish(RunStatus.FAILED, str(error))
             return
-        async with self._pdfs:
-            await self._import_accounts(plan)
         counts = await self._ledger.in_thread(self._ledger.count_results)
         if plan.is_test:
             await self._finish(*await self._judge_test(counts))
@@ -105,7 +109,7 @@ class ImportRun:
         ours = await self._ledger.in_thread(self._ledger.get_shared_error, ResultStatus.FAILED)
         await self._finish(*self._judge(counts, ours))
 
-    async def _import_accounts(self, plan: RunPlan) -> None:
+    async def _import_accounts(self, plan: RunPlan, engine: AccountEngine) -> None:
         self._log_start(plan)
         gate = RunGate(self._ledger, plan, max_rest_seconds=self._limits.max_retry_wait_seconds)
         waiting = WaitingAccounts(self._ledger, plan.account_ids)
@@ -114,10 +118,12 @@ class ImportRun:
             ticker = outer.create_task(self._tick_forever(gate))
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
-                    group.create_task(self._work_through(plan, gate, waiting))
+                    group.create_task(self._work_through(plan, engine, gate, waiting))
             ticker.cancel()
 
-    async def _work_through(self, plan: RunPlan, gate: RunGate, waiting: "WaitingAccounts") -> None:
+    async def _work_through(
+        self, plan: RunPlan, engine: AccountEngine, gate: RunGate, waiting: "WaitingAccounts"
+    ) -> None:
         while (account := await waiting.take()) is not None:
             refusal = (None if plan.is_test else _leave_alone(account)) or gate.refuse()
             if refusal is not None:
@@ -126,12 +132,12 @@ class ImportRun:
             slot = await self._take_slot(plan)
             try:
                 started_at = datetime.now(UTC)
-                outcome = await self._import(plan, gate, account)
+                outcome = await self._import(plan, engine, gate, account)
             finally:
                 await self._ledger.in_thread(self._ledger.free_slot, plan.portal_id, slot)
             await self._record(plan, gate, account, outcome, started_at)
 
-    async def _import(self, plan: RunPlan, gate: RunGate, account: Account) -> AccountOutcome:
+    async def _import(self, plan: RunPlan, engine: AccountEngine, gate: RunGate, account: Account) -> AccountOutcome:
         def report(level: LogLevel, message: str) -> None:
             self._ledger.log(level, f"{account.username}: {message}", account.id)
 
@@ -148,9 +154,11 @@ class ImportRun:
         except InvalidUrlError as error:
             return _refused(ResultStatus.FAILED, str(error))
         try:
-            return await self._visit(plan, gate, account, login, report)
+            return await self._visit(plan, engine, AccountGate(gate, account.id), account, login, report)
         except SignInForbiddenError as error:
             return error.outcome
+        except EngineUnavailableError as error:
+            return _refused(ResultStatus.FAILED, str(error))
         except OSError as error:
             return _refused(ResultStatus.FAILED, f"a bill could not be stored: {error.strerror or error}")
         except (PunctualError, SQLAlchemyError):
@@ -162,18 +170,23 @@ class ImportRun:
             return _refused(ResultStatus.FAILED, f"the import failed unexpectedly ({type(error).__name__})")
 
     async def _visit(
-        self, plan: RunPlan, gate: RunGate, account: Account, login: AccountLogin, report: Report
+        self,
+        plan: RunPlan,
+        engine: AccountEngine,
+        gate: AccountGate,
+        account: Account,
+        login: AccountLogin,
+        report: Report,
     ) -> AccountOutcome:
-        its_gate = AccountGate(gate, account.id)
         if not plan.is_test:
             if plan.bills_before:
                 known = await self._ledger.in_thread(self._ledger.load_known_documents, plan.job_id, account)
                 login = replace(login, known_documents=known)
-            return await import_account(
-                login, plan.profile, self._limits, self._store, report=report, gate=its_gate, pdfs=self._pdfs
+            return await engine.import_account(
+                login, plan.profile, self._limits, self._store, report=report, gate=gate, pdfs=self._pdfs
             )
         limits = replace(self._limits, account_timeout_seconds=TEST_SECONDS)
-        test = await try_sign_in(login, plan.profile, limits, report=report, gate=its_gate)
+        test = await engine.try_sign_in(login, plan.profile, limits, report=report, gate=gate)
         if test.sample is not None:
             await self._ledger.in_thread(self._ledger.record_sample, account, test.sample)
         if test.outcome.status in SUCCEEDED_RESULTS and account.status == AccountStatus.NEEDS_ATTENTION:

@@ -24,6 +24,7 @@ from db.claiming import Claim
 from db.claims import finish_run, requeue_run
 from db.engine import transaction
 from db.models import RunStatus
+from portal_import.browser_folders import remove_leftovers
 from portal_import.child import EXIT_LEASE_LOST, RunOrder, run_in_child
 from scheduler_service.outages import describe_outage
 
@@ -127,7 +128,9 @@ class Supervisor:
                 )
                 child.start()
             self._watch(child.sentinel)
-            return _end_process(child)
+            exit_code = _end_process(child)
+        _clean_up()
+        return exit_code
 
     def _watch(self, sentinel: int) -> None:
         """Return when the child has ended or there is a cause to end it."""
@@ -185,6 +188,14 @@ def _end_process(child: BaseProcess) -> int | None:
             os.killpg(child.pid, signal.SIGKILL)
     child.close()
     return exit_code
+
+
+def _clean_up() -> None:
+    """End the browser of a child that could not do so itself: a browser is in no group of ours."""
+    try:
+        remove_leftovers()
+    except OSError as error:
+        logger.error("what browsers left behind could not be removed: %s", error)
 
 
 def _signal_group(child: BaseProcess, what: signal.Signals) -> None:

@@ -25,6 +25,7 @@ from tests.scheduler_process import SECRET_KEY
 from tests.waiting import wait_until
 
 START_SECONDS = 20
+SIGN_IN_PATHS = ("/login", "/script/session")
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,14 @@ class DemoPortal:
     url: str
     host: str
 
+    def list_paths(self) -> list[str]:
+        """What was asked for, in order."""
+        return [r["path"] for r in httpx.get(f"{self.url}/_demo/requests").json()]
+
     def list_sign_ins(self) -> Counter[str]:
         """How often each account was signed in to, or was tried."""
         requests = httpx.get(f"{self.url}/_demo/requests").json()
-        return Counter(r["username"] for r in requests if r["method"] == "POST" and r["path"] == "/login")
+        return Counter(r["username"] for r in requests if r["method"] == "POST" and r["path"] in SIGN_IN_PATHS)
 
     def list_bills(self, username: str) -> set[str]:
         return {b["number"] for b in httpx.get(f"{self.url}/_demo/bills", params={"username": username}).json()}
@@ -60,12 +65,17 @@ def read_demo_accounts() -> list[NewAccount]:
     return [NewAccount(r.row_number, r.username, r.password, r.extra) for r in rows]
 
 
-def make_demo_job(session: Session, viewer: Viewer, portal: DemoPortal, accounts: Sequence[NewAccount]) -> str:
-    """A job of these accounts, at a portal that is asked without pauses: the spacing has tests of its own."""
+def make_demo_job(
+    session: Session, viewer: Viewer, portal: DemoPortal, accounts: Sequence[NewAccount], *, pages: str = ""
+) -> str:
+    """A job of these accounts, at a portal that is asked without pauses: the spacing has tests of its own.
+
+    `pages` is where its pages begin: `/script` are those that scripts build.
+    """
     draft = JobDraft(
         name="Demo",
-        login_url=f"{portal.url}/login",
-        billing_url=f"{portal.url}/billing",
+        login_url=f"{portal.url}{pages}/login",
+        billing_url=f"{portal.url}{pages}/billing",
         portal_host=portal.host,
         schedule=None,
         accounts=accounts,

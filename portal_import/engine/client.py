@@ -4,10 +4,11 @@ A GET may be repeated; what carries the password for the first time is sent exac
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from http.cookies import Morsel
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -47,6 +48,17 @@ FILE_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True)
+class Cookie:
+    """As a browser keeps it: a domain that begins with a dot counts for the hosts below it, too."""
+
+    name: str
+    value: str = field(repr=False)
+    domain: str
+    path: str
+    is_secure: bool
+
+
+@dataclass(frozen=True)
 class _Redirect:
     url: str
     how: str
@@ -63,9 +75,11 @@ class PortalClient:
         gate: PortalGate,
         sleep: Callable[[float], Awaitable[None]],
         observe_redirect: Callable[[str], None] = lambda words: None,
+        user_agent: str = USER_AGENT,
     ) -> None:
         self._limits = limits
         self._gate = gate
+        self._user_agent = user_agent
         self._has_begun_sign_in = False
         self._observe_redirect = observe_redirect
         self._authorisation: tuple[tuple[str, str, int], str] | None = None
@@ -85,6 +99,19 @@ class PortalClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._session.close()
+
+    def replace_cookies(self, cookies: Iterable[Cookie]) -> None:
+        """Go on with these cookies and no others."""
+        self._jar.clear()
+        for cookie in cookies:
+            morsel: Morsel[str] = Morsel()
+            morsel.set(cookie.name, cookie.value, cookie.value)
+            morsel["path"], morsel["secure"] = cookie.path, cookie.is_secure
+            if cookie.domain.startswith("."):  # else it is the host's alone
+                morsel["domain"] = cookie.domain
+            host = cookie.domain.removeprefix(".")
+            address = URL.build(scheme="https" if cookie.is_secure else "http", host=host, path=cookie.path)
+            self._jar.update_cookies([(cookie.name, morsel)], address)
 
     async def get_page(self, url: str, *, referer: str | None = None) -> Page:
         """The page at `url`, whatever its status but the passing ones, after redirects and what pages pass on to.
@@ -264,7 +291,7 @@ class PortalClient:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=force_close, socket_factory=guard),
             cookie_jar=self._jar,
-            headers={"User-Agent": USER_AGENT},
+            headers={"User-Agent": self._user_agent},
             # Between two reads, not for the whole answer: a large file may take its time.
             timeout=aiohttp.ClientTimeout(total=None, connect=seconds, sock_connect=seconds, sock_read=seconds),
             max_line_size=MAX_HEADER_BYTES,

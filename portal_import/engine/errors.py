@@ -48,6 +48,10 @@ class PassingError(VisitError):
         self.wait_seconds = wait_seconds
 
 
+class EngineUnavailableError(Exception):
+    """The portal's engine can't be used where the run is executed; the message says what to do."""
+
+
 def describe_status(status: int) -> str:
     """`503 Service Unavailable`."""
     try:
