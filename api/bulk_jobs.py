@@ -1,10 +1,13 @@
-"""`/jobs/bulk/…`: reschedule, pause and resume many jobs at once, all of them or none; or only look what it does."""
+"""`/jobs/bulk/…`: change many jobs at once, all of them or none: schedule, retries, pause, resume.
+
+Where a change moves runs, `dry_run` only looks what it does.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import StrictBool
+from pydantic import StrictBool, StrictInt
 
 from api.authentication import Writer
 from api.job_forms import check_schedule
@@ -19,9 +22,11 @@ from db.bulk_jobs import (
     preview_resumes,
     reschedule_jobs,
     resume_jobs,
+    set_retries,
 )
+from db.retries import RetryPolicy
 from db.schedules import Schedule
-from portal_import.job_draft import InvalidJobError
+from portal_import.job_draft import InvalidJobError, check_retries
 
 router = APIRouter(prefix="/jobs/bulk", tags=["jobs"])
 
@@ -43,6 +48,14 @@ class BulkSchedule(StrictShape):
     dry_run: StrictBool = False
 
 
+class BulkRetries(StrictShape):
+    """Which jobs, and how often and after which wait failed accounts of all of them are tried again."""
+
+    job_ids: list[TextId]
+    max_attempts: StrictInt
+    retry_delay_seconds: StrictInt
+
+
 @router.post("/reschedule")
 def reschedule_all(change: BulkSchedule, viewer: Writer, here: Here) -> BulkPreviewShape | BulkChangeShape:
     """Give the jobs this schedule; paused ones stay paused, and each keeps its policy."""
@@ -56,6 +69,17 @@ def reschedule_all(change: BulkSchedule, viewer: Writer, here: Here) -> BulkPrev
         if change.dry_run:
             return bulk_preview_shape(preview_reschedule(session, viewer, change.job_ids, schedule, now))
         return BulkChangeShape(changed=reschedule_jobs(session, viewer, change.job_ids, schedule, now=now))
+
+
+@router.post("/retries")
+def set_retries_of_all(change: BulkRetries, viewer: Writer, here: Here) -> BulkChangeShape:
+    """Have failed accounts of the jobs tried again by these rules; retries that wait already keep their time."""
+    retries = RetryPolicy(change.max_attempts, change.retry_delay_seconds)
+    problems = check_retries(retries)
+    if problems:
+        raise InvalidJobError(problems)
+    with here.transaction() as session:
+        return BulkChangeShape(changed=set_retries(session, viewer, change.job_ids, retries, now=datetime.now(UTC)))
 
 
 @router.post("/pause")

@@ -11,8 +11,9 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from db.errors import NotFoundError, PunctualError
-from db.jobs import get_job, lock_job, pause_job, resume_job, update_schedule
+from db.jobs import get_job, lock_job, pause_job, resume_job, update_job, update_schedule
 from db.models import Job
+from db.retries import RetryPolicy, retry_policy_of
 from db.schedule_impact import ScheduleImpact, preview_change, preview_resume
 from db.schedules import Schedule, policy_of, schedule_of
 from db.viewers import Viewer
@@ -89,6 +90,19 @@ def resume_jobs(session: Session, viewer: Viewer, job_ids: Sequence[str], *, now
     """Resume those of the jobs that are paused; how many. Raises as `reschedule_jobs`."""
     resume = _naming_job(lambda job: resume_job(session, viewer, job.id, now=now))
     return _change(session, viewer, job_ids, _is_paused, resume)
+
+
+def set_retries(
+    session: Session, viewer: Viewer, job_ids: Sequence[str], retries: RetryPolicy, *, now: datetime
+) -> int:
+    """Give all the jobs this retry policy; how many had another. Raises as `reschedule_jobs`."""
+    return _change(
+        session,
+        viewer,
+        job_ids,
+        lambda job: retry_policy_of(job) != retries,
+        lambda job: update_job(session, viewer, job.id, now=now, retries=retries),
+    )
 
 
 def _change(

@@ -1,4 +1,4 @@
-"""What a person can do with several jobs at once: reschedule, pause, resume. Ids are checked again when acting."""
+"""What a person can do with several jobs at once. Ids are checked again when acting."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -7,16 +7,18 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from db.bulk_jobs import pause_jobs, preview_reschedule, preview_resumes, reschedule_jobs, resume_jobs
+from db.bulk_jobs import pause_jobs, preview_reschedule, preview_resumes, reschedule_jobs, resume_jobs, set_retries
 from db.engine import transaction
 from db.errors import PunctualError
 from db.models import Job
+from db.retries import retry_policy_of
 from db.schedules import Schedule, schedule_of
 from db.viewers import Viewer
 from recurrence import InvalidScheduleError
 from ui.dialogs import ask_for_dialog, close_form, form_key, open_wanted_dialog, render_decision
 from ui.impact_view import render_impacts
 from ui.plain_text import plain
+from ui.retry_editor import render_retry_editor
 from ui.schedule_editor import render_schedule_editor
 
 DIALOG = "jobs-dialog"
@@ -36,6 +38,13 @@ def render_bulk_actions(viewer: Viewer, jobs: Sequence[Job]) -> None:
             key="bulk-reschedule",
             on_click=ask_for_dialog,
             args=(DIALOG, "reschedule", jobs),
+        )
+        st.button(
+            f"Retries of {counted(len(jobs))}",
+            icon=":material/replay:",
+            key="bulk-retries",
+            on_click=ask_for_dialog,
+            args=(DIALOG, "retries", jobs),
         )
         if scheduled:
             st.button(
@@ -61,6 +70,7 @@ def open_dialogs(viewer: Viewer, zone: ZoneInfo) -> None:
         DIALOG,
         {
             "reschedule": lambda jobs: reschedule(viewer, jobs, zone),
+            "retries": lambda jobs: choose_retries(viewer, jobs),
             "resume": lambda ids: confirm_resumes(viewer, ids, zone),
         },
     )
@@ -87,6 +97,24 @@ def reschedule(viewer: Viewer, jobs: Sequence[Job], zone: ZoneInfo) -> None:
         st.error(f"Nothing was changed: {plain(choice.problem or '')}", icon=":material/error:")
         return
     problem = act(partial(reschedule_jobs, viewer=viewer, job_ids=ids, schedule=schedule), "Rescheduled {}.")
+    if problem is None:
+        close_form(form)
+    st.error(plain(problem), icon=":material/error:")
+
+
+@st.dialog("Retries of jobs", dismissible=False)
+def choose_retries(viewer: Viewer, jobs: Sequence[Job]) -> None:
+    """One rule of retries for all of them; it opens with that of the first."""
+    ids = [job.id for job in jobs]
+    st.caption(
+        f"Failed accounts of {counted(len(jobs))} will be tried again by this rule. Retries that wait already keep "
+        "their time."
+    )
+    form = f"bulk-retries-{hash(tuple(ids))}"
+    retries = render_retry_editor(form_key(form), retry_policy_of(jobs[0]), expanded=True)
+    if not render_decision(f"Save for {counted(len(ids))}", form):
+        return
+    problem = act(partial(set_retries, viewer=viewer, job_ids=ids, retries=retries), "Changed the retries of {}.")
     if problem is None:
         close_form(form)
     st.error(plain(problem), icon=":material/error:")

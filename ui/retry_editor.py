@@ -10,9 +10,9 @@ WAITS = [0, 30, 60, 300, 900, 1800, 3600, 2 * 3600, MAX_RETRY_DELAY_SECONDS]
 WAITS_SHOWN = 4
 
 
-def render_retry_editor(key: str, retries: RetryPolicy) -> RetryPolicy:
+def render_retry_editor(key: str, retries: RetryPolicy, *, expanded: bool = False) -> RetryPolicy:
     """The controls, holding `retries` at first; returns what is chosen."""
-    with st.expander("Retries", icon=":material/replay:"):
+    with st.expander("Retries", icon=":material/replay:", expanded=expanded):
         left, right = st.columns(2)
         attempts = left.number_input(
             "Attempts",

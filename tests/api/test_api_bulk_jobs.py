@@ -57,6 +57,31 @@ def test_pause_and_resume_change_those_that_they_concern(olive: Person, jobs: li
     assert bulk(olive, "resume", *jobs) == {"changed": 0}
 
 
+def test_retries_become_the_same_for_all(olive: Person, jobs: list[str]) -> None:
+    assert bulk(olive, "retries", jobs[0], max_attempts=5, retry_delay_seconds=0) == {"changed": 1}
+    assert bulk(olive, "retries", *jobs, max_attempts=5, retry_delay_seconds=0) == {"changed": 2}
+    assert {(job["max_attempts"], job["retry_delay_seconds"]) for job in show(olive, jobs)} == {(5, 0)}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"max_attempts": 0, "retry_delay_seconds": 0}, "max_attempts"),
+        ({"max_attempts": 2, "retry_delay_seconds": 21601}, "retry_delay_seconds"),
+        ({"max_attempts": 2}, "retry_delay_seconds"),
+        ({"max_attempts": 2, "retry_delay_seconds": 0, "dry_run": True}, "dry_run"),
+    ],
+)
+def test_retries_that_are_not_allowed_change_nothing(
+    engine: Engine, olive: Person, jobs: list[str], body: dict[str, Any], field: str
+) -> None:
+    before = read_everything(engine)
+    answer = olive.client.post("/jobs/bulk/retries", json={"job_ids": jobs} | body)
+    assert answer.status_code == 422
+    assert field in answer.json()["error"]
+    assert read_everything(engine) == before
+
+
 @pytest.mark.parametrize("verb", ["reschedule", "pause", "resume"])
 def test_dry_run_writes_nothing(engine: Engine, olive: Person, jobs: list[str], verb: str) -> None:
     before = read_everything(engine)

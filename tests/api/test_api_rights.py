@@ -41,6 +41,7 @@ WRITES = [
     ("POST", "/runs/{run_id}/retry-failed"),
     ("POST", "/jobs/{job_id}/schedule/impact"),
     ("POST", "/jobs/bulk/reschedule"),
+    ("POST", "/jobs/bulk/retries"),
     ("POST", "/jobs/bulk/pause"),
     ("POST", "/jobs/bulk/resume"),
     ("PATCH", "/portals/{portal_id}"),
@@ -64,6 +65,7 @@ WITHOUT_OWNER = [
 SIGNED_IN = READS + WRITES + CALENDAR_READS + CALENDAR_WRITES + NEW_CALENDARS + WITHOUT_OWNER
 MULTIPART = [("POST", "/jobs"), ("PUT", "/jobs/{job_id}/accounts"), ("POST", "/calendars/import")]
 AT_FIVE: dict[str, Any] = {"schedule_type": "daily", "schedule_config": {"hour": 5, "minute": 0}}
+ONE_RETRY: dict[str, Any] = {"max_attempts": 2, "retry_delay_seconds": 300}
 # No run of the story is live, none failed for a passing reason, and its portal's breaker is not open.
 NOTHING_TO_DO = ("/stop", "/retry-failed", "/close-breaker")
 PUBLIC = [("GET", "/health"), ("POST", "/auth/login")]
@@ -80,7 +82,8 @@ def body_of(route: tuple[str, str], story: Story) -> dict[str, Any] | None:
     """A good body of the call, where it takes JSON."""
     method, path = route
     if path.startswith("/jobs/bulk/"):
-        return {"job_ids": [story.job_id]} | (AT_FIVE if path.endswith("/reschedule") else {})
+        values = {"reschedule": AT_FIVE, "retries": ONE_RETRY}
+        return {"job_ids": [story.job_id]} | values.get(path.rpartition("/")[2], {})
     if path.endswith("/test-sign-in"):
         return {"account_id": story.account_id}
     if path.endswith("/impact"):

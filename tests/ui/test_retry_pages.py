@@ -14,6 +14,7 @@ from db.retries import RetryPolicy
 from db.viewers import Viewer
 from tests.factories import NOW, make_job, make_run
 from tests.ui.conftest import OpenPage, words
+from ui.bulk_actions import DIALOG
 from ui.retry_editor import describe_retries, explain_retries
 from ui.run_head import RETRY_PACE_SECONDS
 
@@ -194,6 +195,23 @@ def test_edit_changes_the_retries_and_keeps_an_unusual_wait(engine: Engine, oliv
     with transaction(engine) as session:
         job = session.get_one(Job, job.id)
         assert (job.max_attempts, job.retry_delay_seconds) == (1, 7)
+
+
+def test_retries_of_several_jobs_are_changed_at_once(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    with transaction(engine) as session:
+        jobs = [make_job(session, olive, max_attempts=attempts, retry_delay_seconds=77) for attempts in (4, 3, 3)]
+    app = open_page(olive, "jobs")
+    wish = ("retries", (jobs[:2],))  # as the button leaves it for the jobs that are ticked
+    app.session_state[DIALOG] = wish
+    app.run()
+    assert app.number_input[0].value == 4
+    app.number_input[0].set_value(6)
+    app.session_state[DIALOG] = wish  # a test draws the dialog only in the run in which it is opened
+    next(button for button in app.button if button.label == "Save for 2 jobs").click().run()
+    assert app.toast[0].value == "Changed the retries of 2 jobs."
+    with transaction(engine) as session:
+        stored = {job.id: (job.max_attempts, job.retry_delay_seconds) for job in session.scalars(select(Job))}
+    assert [stored[job.id] for job in jobs] == [(6, 77), (6, 77), (3, 77)]
 
 
 @pytest.mark.parametrize(
