@@ -101,6 +101,17 @@ class JobShape(BaseModel):
     owner: OwnerShape | None
 
 
+class AccountShape(BaseModel):
+    """An account of a job. `status_reason` says why one with the status `needs_attention` is left alone."""
+
+    id: int
+    row_number: int
+    username: str
+    status: str
+    status_reason: str | None
+    last_success_at: datetime | None
+
+
 class AccountChangesShape(BaseModel):
     """What replacing a job's accounts did, in numbers of accounts.
 

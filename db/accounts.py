@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import BigInteger, ColumnElement, any_, delete, literal, select, true, update
+from sqlalchemy import BigInteger, ColumnElement, any_, delete, literal, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -170,11 +170,16 @@ def _bring_up_to_date(session: Session, pair: _Pair, box: SecretBox) -> None:
     account.row_number = row.row_number
 
 
-def list_accounts(session: Session, job: Job, *, limit: int = 10_000) -> Sequence[Account]:
-    """The accounts of a job that the caller was allowed to read, in the order of the CSV."""
-    return session.scalars(
-        select(Account).where(Account.session_id == job.id).order_by(Account.row_number).limit(limit)
-    ).all()
+def list_accounts(
+    session: Session, job: Job, *, after: tuple[int, int] = (0, 0), limit: int = 10_000
+) -> Sequence[Account]:
+    """The accounts of a job that the caller was allowed to read, in the order of the CSV.
+
+    Those after an account, by its row number and id, for the next page.
+    """
+    place = (Account.row_number, Account.id)
+    mine = (Account.session_id == job.id, tuple_(*place) > after)
+    return session.scalars(select(Account).where(*mine).order_by(*place).limit(limit)).all()
 
 
 def get_account(session: Session, job: Job, account_id: int) -> Account:

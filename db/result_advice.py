@@ -34,6 +34,8 @@ _BY_CAUSE: dict[str, str] = {
     "accounts at once or lengthen the pause between its requests.",
     ResultCause.INSECURE: "The portal's certificate does not hold, so nothing was sent. Open the address in a browser; "
     "if that warns as well, tell the portal.",
+    ResultCause.FORBIDDEN_ADDRESS: "The portal's name, or where it redirects to, leads to an address that nothing is "
+    "sent to. If it is an internal portal, have private networks allowed; else correct the job's addresses.",
     ResultCause.NO_FORM: "Open the sign-in page yourself. If its form is built by a script, choose the browser engine "
     "for this portal; if the page is another one, correct the job's login address.",
     ResultCause.UNSAFE_FORM: "The password was kept back. Check with the portal that the page is genuine, and use the "

@@ -158,6 +158,7 @@ class ResultCause(StrEnum):
     SERVER_ERROR = "server_error"
     BUSY = "busy"
     INSECURE = "insecure"
+    FORBIDDEN_ADDRESS = "forbidden_address"
     NO_FORM = "no_form"
     UNSAFE_FORM = "unsafe_form"
     SELECTOR = "selector"

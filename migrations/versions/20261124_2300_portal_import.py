@@ -140,8 +140,8 @@ def test_sign_ins() -> None:
     op.add_column("import_results", sa.Column("cause", sa.Text(), nullable=True, comment=comment))
     causes = (
         "'one_time_code', 'captcha', 'locked', 'new_terms', 'expired_password', 'left_alone', 'unreachable', 'timeout',"
-        " 'server_error', 'busy', 'insecure', 'no_form', 'unsafe_form', 'selector', 'page_gone', 'not_let_in',"
-        " 'no_bills_found', 'bills_gone', 'breaker'"
+        " 'server_error', 'busy', 'insecure', 'forbidden_address', 'no_form', 'unsafe_form', 'selector', 'page_gone',"
+        " 'not_let_in', 'no_bills_found', 'bills_gone', 'breaker'"
     )
     op.create_check_constraint(op.f("ck_import_results_cause_known"), "import_results", f"cause IN ({causes})")
     op.create_table(

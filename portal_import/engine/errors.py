@@ -88,7 +88,8 @@ def explain_request_error(error: aiohttp.ClientError | OSError, timeout_seconds:
     if isinstance(error, aiohttp.ClientConnectorError):
         refusal = explain_refusal_of_addresses(error.os_error)
         if refusal is not None:
-            return VisitError(f"nothing was sent to {error.host}: {refusal}", detail=detail)
+            words = f"nothing was sent to {error.host}: {refusal}"
+            return VisitError(words, detail=detail, cause=ResultCause.FORBIDDEN_ADDRESS)
         return _unreachable(f"the portal could not be reached: {_describe_os_error(error)}", detail)
     if isinstance(error, aiohttp.ClientPayloadError):
         return _unreachable("the portal's answer broke off before its end", detail)

@@ -37,6 +37,7 @@ MULTI_FACTOR = _words(
     r"(enter|type|provide)\b[^.!?]{0,40}\b(\d.digit|verification|security|one.time|authentication) ?(pass)?code",
     r"(two|2|multi).?(factor|step).{0,3}(authentication|verification|sign-?in)|one.time (pass)?(code|word)",
     r"(sent|send)\b[^.!?]{0,40}\b(verification|security|one.time) (pass)?code|authenticator app",
+    r"(sent|send|e-?mailed)\b[^.!?]{0,60}\b(sign.?in|log.?in|magic|one.time) link|anmelde-?link",
     r"best(ä|ae)tigungscode|sicherheitscode|einmalcode|zwei.?faktor|code de vérification|código de verificación",
 )
 CAPTCHA = _words(r"\bcaptcha\b|i'?m not a robot|not a robot|verify (that )?you are (a )?human|ich bin kein roboter")

@@ -138,3 +138,15 @@ def test_preview_refuses_what_saving_would(engine: Engine, olive: Person, sign_i
     assert preview(sign_in("vera", Role.VIEWER), job_id, NEW_CSV).status_code == 403
     answer = olive.client.post(f"/jobs/{job_id}/accounts/preview", json={})
     assert answer.status_code == 415
+
+
+def test_accounts_are_listed_in_the_order_of_the_csv(olive: Person) -> None:
+    rows = "".join(f"user{n}@example.com,secret-{n}\n" for n in range(5))
+    job_id = make_job_with(olive, f"username,password\n{rows}", billing_url="https://portal.example/bills")
+    first = olive.client.get(f"/jobs/{job_id}/accounts?limit=3").json()
+    rest = olive.client.get(f"/jobs/{job_id}/accounts", params={"cursor": first["next_cursor"]}).json()
+    listed = [*first["items"], *rest["items"]]
+    assert [(a["row_number"], a["username"]) for a in listed] == [(n + 2, f"user{n}@example.com") for n in range(5)]
+    assert rest["next_cursor"] is None
+    assert set(listed[0]) == {"id", "row_number", "username", "status", "status_reason", "last_success_at"}
+    assert len({account["id"] for account in listed}) == 5

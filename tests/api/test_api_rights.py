@@ -18,6 +18,7 @@ from tests.api.portal_story import CSV, SECRET, Person, Story, post_job, tell_st
 
 READS = [
     ("GET", "/jobs/{job_id}"),
+    ("GET", "/jobs/{job_id}/accounts"),
     ("GET", "/jobs/{job_id}/runs"),
     ("GET", "/jobs/{job_id}/ledger"),
     ("GET", "/jobs/{job_id}/statistics"),

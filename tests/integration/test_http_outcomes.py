@@ -98,6 +98,13 @@ CASES = {
     "fault before": Case(ERROR, ResultCause.SERVER_ERROR, "503 Service Unavailable", {"GET /login": answer("", 503)}),
     "fault of the sign-in": Case(ERROR, ResultCause.SERVER_ERROR, "not sent a second time", posted(answer("", 502))),
     "busy": Case(ERROR, ResultCause.BUSY, "429 Too Many Requests", {"GET /billing": answer("", 429)}),
+    "forbidden": Case(
+        ERROR,
+        ResultCause.FORBIDDEN_ADDRESS,
+        "nothing was sent to",
+        {},
+        {"limits": Limits(allows_private_networks=False)},
+    ),
     "hang-up": Case(ERROR, ResultCause.UNREACHABLE, "closed the connection", {"GET /login": b""}),
     "no form": Case(CHANGED, ResultCause.NO_FORM, "no sign-in form found", {"GET /login": answer("<h1>Hello</h1>")}),
     "unsafe form": Case(

@@ -100,6 +100,7 @@ def test_wrong_password_of_the_second_step_is_sent_once(step_two: Callable[[Requ
     [
         ("We couldn't find an account with that e-mail.", ResultStatus.WRONG_CREDENTIALS, "refused the username: “We"),
         ("Your account has been locked.", ResultStatus.NEEDS_ATTENTION, "account is locked: “Your account"),
+        ("We have e-mailed you a sign-in link.", ResultStatus.NEEDS_ATTENTION, "one-time code"),
         ("Something went wrong, try again later", ResultStatus.PORTAL_ERROR, "could not sign the account in"),
         ("Hello there", ResultStatus.PORTAL_CHANGED, "after the username, no password was asked for at"),
     ],
