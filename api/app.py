@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import (
     accounts,
     authentication,
+    bills,
     bulk_jobs,
     calendars,
     evidence,
@@ -69,6 +70,7 @@ def build_api(engine: Engine | None = None, settings: Settings | None = None) ->
         ledger,
         statistics,
         files,
+        bills,
         schedules,
         sign_in_tests,
         schedule_impact,

@@ -1,4 +1,4 @@
-"""`/results/{id}/file` and `/bills/{id}/file`: stored documents, streamed under their own names."""
+"""`/results/{id}/file`, `/bills/{id}/file` and those of its versions: stored documents, under their own names."""
 
 from typing import Annotated
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from api.authentication import CurrentViewer
 from api.paging import NumberId, TextId
 from api.resources import Here, Resources
 from db.bills import get_bill
-from db.documents import BillDocument, get_bill_document, get_result_document, open_document
+from db.documents import BillDocument, get_bill_document, get_result_document, get_version_document, open_document
 from db.errors import NotFoundError
 from db.models import Bill
 
@@ -35,6 +35,20 @@ def get_bill_file(
         if not bill.documents:
             raise NotFoundError("this bill has no document; the portal only listed it")
         found = get_bill_document(session, viewer, bill_id, _main_document(bill) if document is None else document)
+    return _stream(here, found)
+
+
+@router.get("/bills/{bill_id}/versions/{version_id}/file", response_class=StreamingResponse)
+def get_version_file(
+    bill_id: NumberId,
+    version_id: NumberId,
+    viewer: CurrentViewer,
+    here: Here,
+    document: Annotated[int, Query(ge=0, le=9999)] = 0,
+) -> StreamingResponse:
+    """A document that the bill had before it changed."""
+    with here.transaction() as session:
+        found = get_version_document(session, viewer, bill_id, version_id, document)
     return _stream(here, found)
 
 

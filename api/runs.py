@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 
 from api.authentication import CurrentViewer, Writer
+from api.bills import bill_shape, root_of
 from api.cursors import Position, make_cursor, read_cursor
 from api.paging import LongPageQuery, NumberId, PageQuery, TextId
 from api.resources import Here
 from api.shapes import (
     AttemptShape,
     BillShape,
-    DocumentShape,
     LogLineShape,
     PageShape,
     ResultShape,
@@ -23,7 +23,7 @@ from api.shapes import (
 )
 from db.attempts import list_attempts
 from db.bills import list_run_bills
-from db.models import Bill, Result, Run, RunLogLine
+from db.models import Result, Run, RunLogLine
 from db.queue import Waiting, describe_waiting, waiting_words
 from db.result_advice import advise
 from db.results import count_results, list_results
@@ -87,7 +87,7 @@ def get_run_results(
         after = (row_number, result_id)
     with here.transaction() as session:
         results, following = list_results(session, viewer, run_id, after=after, limit=query.limit)
-        items = [_result_shape(result, _root(request)) for result in results]
+        items = [_result_shape(result, root_of(request)) for result in results]
     return PageShape(items=items, next_cursor=make_cursor(key, list_name, [*following]) if following else None)
 
 
@@ -116,7 +116,7 @@ def get_run_bills(
     after = _read_bill_cursor(read_cursor(key, list_name, query.cursor)) if query.cursor is not None else None
     with here.transaction() as session:
         bills = list_run_bills(session, viewer, run_id, after=after, limit=query.limit + 1)
-        items = [_bill_shape(bill, _root(request)) for bill in bills[: query.limit]]
+        items = [bill_shape(bill, root_of(request)) for bill in bills[: query.limit]]
     if len(bills) <= query.limit:
         return PageShape(items=items, next_cursor=None)
     last = bills[query.limit - 1]
@@ -184,45 +184,8 @@ def _line_shape(line: RunLogLine) -> LogLineShape:
     return LogLineShape(id=line.id, at=line.at, level=line.level, account_id=line.account_id, message=line.message)
 
 
-def _bill_shape(bill: Bill, root: str) -> BillShape:
-    address = f"{root}/bills/{bill.id}/file"
-    documents = [
-        DocumentShape(
-            file_url=f"{address}?document={index}",
-            file_name=str(document.get("file_name") or "document"),
-            content_type=document.get("content_type"),
-            size_bytes=document.get("size_bytes"),
-            sha256=document.get("sha256"),
-        )
-        for index, document in enumerate(bill.documents)
-    ]
-    return BillShape(
-        id=bill.id,
-        job_id=bill.session_id,
-        username=bill.username,
-        number=bill.number,
-        issued_on=bill.issued_on,
-        due_on=bill.due_on,
-        amount=bill.amount,
-        currency=bill.currency,
-        portal_status=bill.portal_status,
-        fields=bill.fields,
-        sha256=bill.sha256,
-        file_url=address if bill.documents else None,
-        documents=documents,
-        first_seen_run=bill.first_seen_run,
-        last_seen_run=bill.last_seen_run,
-        changed_run=bill.changed_run,
-    )
-
-
 def _read_bill_cursor(position: Position) -> tuple[str, date | None, int]:
     username, issued_on, bill_id = position
     assert isinstance(username, str)
     assert isinstance(bill_id, int)
     return username, date.fromisoformat(str(issued_on)) if issued_on else None, bill_id
-
-
-def _root(request: Request) -> str:
-    """Where the API is mounted."""
-    return request.scope.get("root_path", "")

@@ -249,7 +249,11 @@ class DocumentShape(BaseModel):
 
 
 class BillShape(BaseModel):
-    """A bill. `amount` is text, so that no cent is lost; `fields` are the portal's own cells by header."""
+    """A bill. `amount` is text, so that no cent is lost; `fields` are the portal's own cells by header.
+
+    `from_document` names the values that were read from the PDF, since the table lacked them. `versions_count` is how
+    many earlier versions there are at `versions_url`.
+    """
 
     id: int
     job_id: str
@@ -261,12 +265,31 @@ class BillShape(BaseModel):
     currency: str | None
     portal_status: str | None
     fields: dict[str, Any]
+    from_document: list[str]
     sha256: str | None
     file_url: str | None
     documents: list[DocumentShape]
+    versions_count: int
+    versions_url: str
     first_seen_run: int | None
     last_seen_run: int | None
     changed_run: int | None
+
+
+class BillVersionShape(BaseModel):
+    """A bill as it was until `replaced_at`, when the run `replaced_in_run` found it changed."""
+
+    id: int
+    number: str | None
+    issued_on: date | None
+    due_on: date | None
+    amount: Decimal | None
+    currency: str | None
+    portal_status: str | None
+    fields: dict[str, Any]
+    documents: list[DocumentShape]
+    replaced_in_run: int | None
+    replaced_at: datetime
 
 
 class SchedulerShape(BaseModel):

@@ -104,7 +104,7 @@ def render_run(viewer: Viewer, run_id: int, zone: ZoneInfo) -> None:
         if view.has_more_results:
             st.caption(f"The first {RESULTS_SHOWN} accounts. The API lists all of them.")
     with bills:
-        render_bills(view.bills, run_id)
+        render_bills(view.bills, run_id, zone)
     with log:
         render_log(view.log, zone)
         kept_since = view.log_kept_since

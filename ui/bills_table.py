@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import streamlit as st
@@ -12,6 +13,7 @@ from db.documents import StorageAwayError, open_document
 from db.errors import NotFoundError
 from db.models import Bill
 from settings import get_settings
+from ui.bill_versions import describe_source, render_versions
 from ui.plain_text import plain
 from ui.shell import is_phone
 
@@ -21,7 +23,7 @@ PHONE_COLUMNS = ("number", "amount", "currency", "document")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def render_bills(bills: Sequence[Bill], run_id: int) -> None:
+def render_bills(bills: Sequence[Bill], run_id: int, zone: ZoneInfo) -> None:
     """All bills that the run saw; a selected one opens below the table."""
     if not bills:
         st.caption("No bills in this run.")
@@ -46,7 +48,7 @@ def render_bills(bills: Sequence[Bill], run_id: int) -> None:
             "amount": column.NumberColumn("Amount", format="%.2f"),
             "currency": column.TextColumn("", width=50),
             "portal_status": column.TextColumn("At the portal"),
-            "new": column.TextColumn("New", width=50, help="First seen in this run"),
+            "new": column.TextColumn("New", width=75, help="First seen in this run, or found changed by it"),
             "document": column.LinkColumn(
                 "Document", display_text="Download", width=100, help="The bill, a PDF where there is one"
             ),
@@ -65,7 +67,7 @@ def render_bills(bills: Sequence[Bill], run_id: int) -> None:
         )
     rows = event["selection"]["rows"]
     if rows and rows[0] < len(bills):
-        render_bill(bills[rows[0]])
+        render_bill(bills[rows[0]], zone)
 
 
 def in_order_of_arrival(bills: Sequence[Bill], run_id: int) -> list[Bill]:
@@ -76,14 +78,17 @@ def in_order_of_arrival(bills: Sequence[Bill], run_id: int) -> list[Bill]:
     return sorted(bills, key=lambda bill: places[bill.id])
 
 
-def render_bill(bill: Bill) -> None:
-    """One bill: its documents to download, and the PDF itself."""
+def render_bill(bill: Bill, zone: ZoneInfo) -> None:
+    """One bill: its documents to download, what it was before, and the PDF itself."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(f"{bill.number or bill.bill_key} · {bill.username}", width="stretch")
             for index, document in enumerate(bill.documents):
                 name = document.get("file_name") or "document"
                 st.link_button(plain(name), f"/files/bills/{bill.id}/{index}", icon=":material/download:")
+        if source := describe_source(bill):
+            st.caption(source)
+        render_versions(bill, zone)
         pdf = next((d for d in bill.documents if d.get("content_type") == PDF), None)
         if pdf is None:
             st.caption("This bill has no PDF to show.")
@@ -110,7 +115,7 @@ def bills_frame(bills: Sequence[Bill], run_id: int) -> pd.DataFrame:
             "amount": float(bill.amount) if bill.amount is not None else None,
             "currency": bill.currency or "",
             "portal_status": bill.portal_status or "",
-            "new": "new" if bill.first_seen_run == run_id else "",
+            "new": "new" if bill.first_seen_run == run_id else "changed" if bill.changed_run == run_id else "",
             "document": f"/files/bills/{bill.id}/0" if bill.documents else None,
             "data": f"/files/bills/{bill.id}/1" if len(bill.documents) > 1 else None,
         }

@@ -1,13 +1,14 @@
-"""Bill documents for the people who may see them: `/files/bills/{bill_id}/{index}`."""
+"""Bill documents for the people who may see them: `/files/bills/{bill_id}/{index}`, and those of earlier versions."""
 
 from urllib.parse import quote
 
+from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from db.documents import BillDocument, StorageAwayError, get_bill_document, open_document
+from db.documents import BillDocument, StorageAwayError, get_bill_document, get_version_document, open_document
 from db.engine import transaction
 from db.errors import NotFoundError
 from db.viewers import Viewer
@@ -21,7 +22,7 @@ def get_bill_file(request: Request) -> Response:
     viewer: Viewer = request.state.viewer
     try:
         with transaction() as session:
-            document = get_bill_document(session, viewer, request.path_params["bill_id"], request.path_params["index"])
+            document = _find_document(session, viewer, **request.path_params)
         content = open_document(get_settings().effective_storage_url, document.file_url)
     except NotFoundError:
         raise HTTPException(404, "There is no such document.") from None
@@ -39,6 +40,14 @@ def get_bill_file(request: Request) -> Response:
     return StreamingResponse(iter(content), media_type=document.content_type, headers=headers)
 
 
+def _find_document(
+    session: Session, viewer: Viewer, bill_id: int, index: int, version_id: int | None = None
+) -> BillDocument:
+    if version_id is None:
+        return get_bill_document(session, viewer, bill_id, index)
+    return get_version_document(session, viewer, bill_id, version_id, index)
+
+
 def content_disposition(document: BillDocument, *, inline: bool) -> str:
     """RFC 6266, with the name in ASCII for old clients and in full for the others (RFC 8187)."""
     kind = "inline" if inline and document.content_type == INLINE_TYPE else "attachment"
@@ -47,4 +56,7 @@ def content_disposition(document: BillDocument, *, inline: bool) -> str:
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-FILE_ROUTES = [Route("/files/bills/{bill_id:int}/{index:int}", get_bill_file, methods=["GET"])]
+FILE_ROUTES = [
+    Route("/files/bills/{bill_id:int}/{index:int}", get_bill_file, methods=["GET"]),
+    Route("/files/bills/{bill_id:int}/versions/{version_id:int}/{index:int}", get_bill_file, methods=["GET"]),
+]

@@ -94,12 +94,12 @@ class DocumentStore:
         """The stored file, at most so much of it. Raises StorageError."""
         try:
             path = f"{self._root}/{document_key(self._storage_url, file_url)}"
-            return await _in_thread(self._read, path, max_bytes)
         except DocumentOutsideStorageError as error:
             raise StorageError("the file is not in the storage") from error
+        return await _in_thread(self._read, path, max_bytes)
 
     def _read(self, path: str, max_bytes: int) -> bytes:
-        with self._fs.open(path, "rb") as file:
+        with _storage_errors("read"), self._fs.open(path, "rb") as file:
             return file.read(max_bytes)
 
     async def has(self, file_url: str) -> bool:

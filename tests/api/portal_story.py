@@ -15,7 +15,19 @@ from sqlalchemy.orm import Session
 from api.tokens import TokenClaims, sign_token
 from db.accounts import list_accounts
 from db.engine import transaction
-from db.models import Bill, Calendar, LogLevel, Portal, Result, ResultStatus, Role, RunStatus, SessionKind, User
+from db.models import (
+    Bill,
+    BillVersion,
+    Calendar,
+    LogLevel,
+    Portal,
+    Result,
+    ResultStatus,
+    Role,
+    RunStatus,
+    SessionKind,
+    User,
+)
 from db.run_log import record_log_line
 from db.user_sessions import create_user_session
 from db.viewers import Viewer
@@ -23,6 +35,7 @@ from tests.factories import DAILY, NOW, make_job, make_run, make_viewer
 
 SECRET = "Zq9-distinctive-portal-secret"
 CSV = f"username,password,branch\nann@example.com,{SECRET},north\nbob@example.com,{SECRET}2,south\n"
+OLD_PDF = b"%PDF-1.7 a bill before it changed"
 PDF = b"%PDF-1.7 " + b"a bill of several chunks " * 30_000
 FORM = {
     "name": "Water bills",
@@ -60,6 +73,7 @@ class Story:
     calendar_id: int
     portal_id: int
     account_id: int = 999_999
+    version_id: int = 999_999
 
 
 def add_person(engine: Engine, api: FastAPI, username: str, role: Role) -> Person:
@@ -89,6 +103,7 @@ def post_job(person: Person, *, csv: str | bytes | None = CSV, **changes: str | 
 def tell_story(engine: Engine, viewer: Viewer, home: Path) -> Story:
     """A job that ran: one account brought a bill with two documents, another failed. And a calendar."""
     store(home, "ab/abcd.pdf", PDF)
+    store(home, "ef/old.pdf", OLD_PDF)
     store(home, "cd/cdef.csv", b"number,amount\n42,12.50\n")
     with transaction(engine) as session:
         job = make_job(session, viewer, schedule=DAILY, accounts=2, portal_id=find_portal(session).id)
@@ -102,14 +117,22 @@ def tell_story(engine: Engine, viewer: Viewer, home: Path) -> Story:
         bill = make_bill(
             session, run.id, job.id, number="0042", issued_on=date(2025, 3, 1), amount=Decimal("12.50"),
             currency="EUR", fields={"No": "0042"}, documents=documents, file_url="ab/abcd.pdf", sha256="abcd",
+            from_document=["amount"], versions_count=1,
         )  # fmt: skip
         bare = make_bill(session, run.id, job.id, number="0041")
+        version = BillVersion(
+            bill_id=bill.id, number="0042", amount=Decimal("12.00"), replaced_in_run=run.id, replaced_at=NOW,
+            documents=[make_document("ef/old.pdf", "old.pdf", "application/pdf")],
+        )  # fmt: skip
+        session.add(version)
         record_log_line(session, run.id, LogLevel.INFO, "signed in", at=NOW)
         calendar = Calendar(user_id=viewer.user_id, name="Closed", country="GB")
         session.add(calendar)
         session.flush()
         portal_id, account_id = find_portal(session).id, list_accounts(session, job)[0].id
-        return Story(job.id, run.id, result.id, empty.id, bill.id, bare.id, calendar.id, portal_id, account_id)
+        return Story(
+            job.id, run.id, result.id, empty.id, bill.id, bare.id, calendar.id, portal_id, account_id, version.id
+        )
 
 
 def find_portal(session: Session) -> Portal:

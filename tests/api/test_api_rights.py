@@ -28,6 +28,8 @@ READS = [
     ("GET", "/runs/{run_id}/bills"),
     ("GET", "/results/{result_id}/file"),
     ("GET", "/bills/{bill_id}/file"),
+    ("GET", "/bills/{bill_id}/versions"),
+    ("GET", "/bills/{bill_id}/versions/{version_id}/file"),
     ("GET", "/portals/{portal_id}"),
 ]
 WRITES = [
@@ -119,7 +121,7 @@ def test_what_belongs_to_others_is_404(
 
 @pytest.mark.parametrize("route", READS + WRITES + CALENDAR_READS + CALENDAR_WRITES, ids=" ".join)
 def test_what_does_not_exist_is_404(olive: Person, route: tuple[str, str]) -> None:
-    nothing = Story("nothing", 999_999, "nothing", "nothing", 999_999, 999_999, 999_999, 999_999)
+    nothing = Story("nothing", 999_999, "nothing", "nothing", *[999_999] * 5)
     assert call(olive.client, route, nothing)[0] == 404
 
 

@@ -16,6 +16,7 @@ from db.instances import register_instance
 from db.models import Bill, Cause, Job, LogLevel, Result, ResultStatus, Role, RunStatus, RunTrigger
 from db.run_log import LogLine, record_log_lines
 from tests.api.portal_story import (
+    OLD_PDF,
     PDF,
     Person,
     Story,
@@ -157,7 +158,7 @@ def test_bill_shows_its_values_and_documents(olive: Person, story: Story) -> Non
         "EUR",
         "2025-03-01",
     )
-    assert bill["fields"] == {"No": "0042"}
+    assert (bill["fields"], bill["from_document"], bill["versions_count"]) == ({"No": "0042"}, ["amount"], 1)
     assert [d["file_name"] for d in bill["documents"]] == ['Rechnung "März"/1.pdf', "bill.csv"]
     assert [olive.client.get(d["file_url"]).content for d in bill["documents"]] == [PDF, b"number,amount\n42,12.50\n"]
     assert olive.client.get(bill["file_url"]).content == PDF
@@ -225,6 +226,23 @@ def test_no_open_file_is_left_behind(olive: Person, story: Story) -> None:
 def test_status_words_come_from_one_vocabulary(olive: Person, story: Story) -> None:
     results = olive.client.get(f"/runs/{story.run_id}/results").json()["items"]
     assert [ResultStatus(r["status"]) for r in results] == [ResultStatus.SUCCESS, ResultStatus.WRONG_CREDENTIALS]
+
+
+def test_bill_that_changed_shows_what_it_was(olive: Person, story: Story) -> None:
+    bill, bare = olive.client.get(f"/runs/{story.run_id}/bills").json()["items"]
+    [version] = olive.client.get(bill["versions_url"]).json()["items"]
+    assert (version["number"], version["amount"], version["replaced_in_run"]) == ("0042", "12.00", story.run_id)
+    assert version["replaced_at"] == "2025-03-10T12:00:00Z"
+    assert [document["file_name"] for document in version["documents"]] == ["old.pdf"]
+    assert olive.client.get(version["documents"][0]["file_url"]).content == OLD_PDF
+    assert olive.client.get(bare["versions_url"]).json() == {"items": [], "next_cursor": None}
+
+
+def test_version_is_one_of_its_own_bill(olive: Person, story: Story) -> None:
+    answer = olive.client.get(f"/bills/{story.bare_bill_id}/versions/{story.version_id}/file")
+    assert (answer.status_code, answer.json()["error"]) == (404, "this bill has no such earlier version")
+    answer = olive.client.get(f"/bills/{story.bill_id}/versions/{story.version_id}/file?document=1")
+    assert (answer.status_code, answer.json()["error"]) == (404, "there is no such document")
 
 
 def test_bill_file_of_another_type(engine: Engine, olive: Person, story: Story, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from db.engine import transaction
-from db.models import Bill, Job, Role
+from db.models import Bill, BillVersion, Job, Role
 from tests.web.site import Site
 
 PDF = b"%PDF-1.7 a bill" * 100_000
@@ -51,6 +51,23 @@ def test_owner_downloads_the_document_under_its_name(site: Site) -> None:
     assert response.headers["content-disposition"] == (
         "attachment; filename=\"Rechnung M_rz1.pdf\"; filename*=UTF-8''Rechnung%20M%C3%A4rz1.pdf"
     )
+
+
+def test_owner_and_nobody_else_downloads_what_a_bill_was_before_it_changed(site: Site) -> None:
+    username, stranger = site.add_user(), site.add_user(prefix="stranger")
+    bill = add_bill(site, username, document(store(site, "ab/abcd.pdf")))
+    with transaction(site.engine) as session:
+        version = BillVersion(bill_id=bill, documents=[document(store(site, "cd/old.pdf", PDF + b"old"), "old.pdf")])
+        session.add(version)
+        session.flush()
+        address = f"/files/bills/{bill}/versions/{version.id}/0"
+    with site.client(site.start_session(username)) as client:
+        response = client.get(address)
+        assert client.get(address.replace("/0", "/1")).status_code == 404
+    assert response.content == PDF + b"old"
+    assert "old.pdf" in response.headers["content-disposition"]
+    with site.client(site.start_session(stranger)) as client:
+        assert client.get(address).status_code == 404
 
 
 def test_only_pdfs_are_shown_inline(site: Site) -> None:
