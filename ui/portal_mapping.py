@@ -14,7 +14,8 @@ from db.portal_settings import BILL_FIELDS, PortalSettings
 from db.portals import PortalSummary
 from db.sign_in_tests import BillSample, get_bill_sample
 from db.viewers import Viewer
-from portal_import.bill_reading.samples import SampleReading, may_be_bills, read_sample, unread_cells
+from portal_import.bill_reading.rows import judge_columns
+from portal_import.bill_reading.samples import SampleReading, read_sample, unread_cells
 from portal_import.bill_reading.table_headers import FIELD_WORDS
 from ui.moments import both
 from ui.plain_text import code, plain
@@ -27,6 +28,7 @@ DATE_ORDERS = {
     DateOrder.MONTH_FIRST: "Month first: 03/04/2026 is March 4",
 }
 EXAMPLES_SHOWN = 3
+WARNING = ":orange[:material/warning:]"
 
 
 def render_mapping(viewer: Viewer, summary: PortalSummary, zone: ZoneInfo) -> None:
@@ -123,12 +125,12 @@ def render_preview(sample: BillSample, mapping: Mapping[str, str], order: DateOr
         column_config={field: column.TextColumn(name) for field, name in names.items()},
         key=f"portal-preview-{sample.run_id}",
     )
-    if not may_be_bills(reading, mapping):
+    if judge_columns(reading.columns, mapping) is False:
         st.warning(
             "Read like this, a run does not take it for a table of bills. Choose the columns of at least two fields.",
             icon=":material/warning:",
         )
-    for line in remarks(reading, sample):
+    for line in remarks(reading, sample, mapping):
         st.caption(line)
 
 
@@ -143,15 +145,19 @@ def preview_frame(reading: SampleReading) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(BILL_FIELDS), dtype="object")
 
 
-def remarks(reading: SampleReading, sample: BillSample) -> list[str]:
+def remarks(reading: SampleReading, sample: BillSample, mapping: Mapping[str, str]) -> list[str]:
     """What of the sample stays unread, as lines of Markdown."""
     lines: list[str] = []
+    for field in [field for field in mapping if field not in reading.columns]:
+        is_there = mapping[field] in sample.headers
+        why = "hardly has a digit in its cells, so it is not taken" if is_there else "is not in this table"
+        lines.append(f"{WARNING} {FIELD_WORDS[field].capitalize()}: the column “{plain(mapping[field])}” {why}.")
     unread = unread_cells(reading, sample.rows)
     ambiguous = {field for values in reading.rows if values is not None for field in values.ambiguous}
     for field, texts in unread.items():
         shown = ", ".join(f"“{plain(text)}”" for text in dict.fromkeys(texts[:EXAMPLES_SHOWN]))
         why = "can mean two days: choose the order of day and month" if field in ambiguous else "could not be read"
-        lines.append(f":orange[:material/warning:] {FIELD_WORDS[field].capitalize()}: {shown} {why}.")
+        lines.append(f"{WARNING} {FIELD_WORDS[field].capitalize()}: {shown} {why}.")
     read = {field for values in reading.rows if values is not None for field in BILL_FIELDS if getattr(values, field)}
     missing = [FIELD_WORDS[field] for field in BILL_FIELDS if field not in reading.columns and field not in read]
     if missing:

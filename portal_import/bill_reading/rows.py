@@ -38,6 +38,20 @@ def settle_columns(columns: Mapping[str, int], rows: Sequence[Sequence[str]]) ->
     return {field: column for field, column in columns.items() if field != "number" or is_borne_out}
 
 
+def judge_columns(columns: Mapping[str, int], column_mapping: Mapping[str, str]) -> bool | None:
+    """Whether a table with these columns is one of bills; None where only its words or links can tell.
+
+    A column of bill numbers will do, and so do two that a person chose; amounts and dates alone may be payments or
+    meter readings.
+    """
+    if len(columns) < 2:
+        return False
+    if "number" in columns or sum(field in columns for field in column_mapping) >= 2:
+        return True
+    is_dated = "issued_on" in columns or "due_on" in columns
+    return None if is_dated and "amount" in columns else False
+
+
 def is_bill_row(columns: Mapping[str, int], row: Sequence[str]) -> bool:
     """Whether the row is a bill, not a total or a remark."""
     if _TOTAL_ROW.match(next((text for text in row if text), "total")):

@@ -30,16 +30,6 @@ def read_sample(
     return SampleReading(columns, tuple(read))
 
 
-def may_be_bills(reading: SampleReading, column_mapping: Mapping[str, str]) -> bool:
-    """Whether a run may take the table for one of bills; where only dates and amounts speak for it, links must too."""
-    found = reading.columns
-    if len(found) < 2:
-        return False
-    is_dated = "issued_on" in found or "due_on" in found
-    is_chosen = sum(field in found for field in column_mapping) >= 2
-    return is_chosen or "number" in found or (is_dated and "amount" in found)
-
-
 def unread_cells(reading: SampleReading, rows: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """By field, the cells that hold something of which nothing could be made for certain."""
     unread: dict[str, list[str]] = {}

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from portal_import.bill_reading.rows import RowValues, is_bill_row, read_row, settle_columns
+from portal_import.bill_reading.rows import RowValues, is_bill_row, judge_columns, read_row, settle_columns
 from portal_import.bill_reading.table_headers import FIELD_WORDS, map_headers
 from portal_import.engine.page import Element, Page, text_of
 from portal_import.outcomes import PortalProfile
@@ -79,8 +79,9 @@ def _read_table(element: Element, profile: PortalProfile) -> BillTable | None:
         if len(columns) >= 2 and _is_header(line):
             below = [line for line in lines[position + 1 :] if not _is_footer(line)]
             rows = _BillRows(line.texts, columns, below, profile.date_order)
-            is_chosen = sum(field in columns for field in profile.column_mapping or ()) >= 2
-            return rows.make_table() if is_chosen or _speaks_of_bills(element, rows) else None
+            verdict = judge_columns(rows.columns, profile.column_mapping or {})
+            is_of_bills = _speaks_of_bills(element, rows) if verdict is None else verdict
+            return rows.make_table() if is_of_bills else None
     return None
 
 
@@ -114,15 +115,11 @@ def _is_footer(line: _Line) -> bool:
 
 
 def _speaks_of_bills(table: Element, rows: "_BillRows") -> bool:
-    """A column of bill numbers will do; amounts and dates alone may be payments or meter readings."""
-    if "number" in rows.columns and len(rows.columns) >= 2:
-        return True
+    """Whether the table has links, or words that say what its amounts and dates are."""
     caption = next(table.iter("caption"), None)
     names = [table.get("id") or "", table.get("class") or "", table.get("aria-label") or "", *rows.headers]
     words = " ".join([*names, text_of(caption) if caption is not None else ""])
-    has_links = any(next(line.element.iter("a"), None) is not None for line in rows.lines)
-    is_dated = "issued_on" in rows.columns or "due_on" in rows.columns
-    return is_dated and "amount" in rows.columns and (has_links or bool(_BILLS_WORD.search(words)))
+    return any(next(line.element.iter("a"), None) is not None for line in rows.lines) or bool(_BILLS_WORD.search(words))
 
 
 class _BillRows:

@@ -1,5 +1,6 @@
 """*Test sign-in* and the bill table on a portal's page: asked for, watched, told in words, mapped with a preview."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -69,11 +70,13 @@ def add_test(
         return run.id
 
 
-def add_sample(engine: Engine, job: Job) -> None:
+def add_sample(
+    engine: Engine, job: Job, headers: Sequence[str] = HEADERS, rows: Sequence[Sequence[str]] = ROWS
+) -> None:
     run_id = add_test(engine, job, result=ResultStatus.SUCCESS)
     with transaction(engine) as session:
         account_id = first_account(session, job).id
-        record_bill_sample(session, run_id, account_id, headers=HEADERS, rows=ROWS, now=datetime.now(UTC))
+        record_bill_sample(session, run_id, account_id, headers=headers, rows=rows, now=datetime.now(UTC))
 
 
 def test_button_asks_for_a_test_of_the_chosen_account(
@@ -247,6 +250,22 @@ def test_chosen_header_that_this_sample_lacks_stays_chosen(
         app = open_page(olive, "portal", id=str(job.portal_id))
         assert app.selectbox(key=choice(job, "number")).value == "Belegnr."
     assert "F-0001" not in str(preview(app))
+    assert "Number: the column “Belegnr.” is not in this table." in words(app)
+    app.selectbox(key=choice(job, "number")).set_value("Date").run()
+    assert "is not in this table" not in words(app)
+
+
+def test_table_that_a_run_would_pass_over_is_warned_of(
+    engine: Engine, olive: Viewer, open_page: OpenPage, job: Job
+) -> None:
+    add_sample(engine, job, headers=["Wat", "Hoeveel"], rows=[["A-1", "2,50"]])
+    app = open_page(olive, "portal", id=str(job.portal_id))
+    assert [w.value for w in app.warning if "does not take it for a table of bills" in w.value]
+    app.selectbox(key=choice(job, "number")).set_value("Wat").run()
+    assert len(app.warning) == 1
+    app.selectbox(key=choice(job, "amount")).set_value("Hoeveel").run()
+    assert len(app.warning) == 0
+    assert preview(app) == [["A-1", "–", "–", "2.50", "–", "–"]]
 
 
 def test_without_a_sample_a_test_is_asked_for(olive: Viewer, open_page: OpenPage, job: Job) -> None:

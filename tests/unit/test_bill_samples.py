@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from portal_import.bill_reading.samples import may_be_bills, read_sample, unread_cells
+from portal_import.bill_reading.rows import judge_columns
+from portal_import.bill_reading.samples import read_sample, unread_cells
 
 HEADERS = ["Réf.", "Date", "Montant TTC", "", "État"]
 ROWS = [
@@ -41,18 +42,19 @@ def test_choices_are_followed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "mapping", "expected"),
+    ("headers", "mapping", "verdict"),
     [
         (["Invoice no", "Amount"], {}, True),
-        (["Date", "Amount"], {}, True),
+        (["Date", "Amount"], {}, None),
         (["Date", "Status"], {}, False),
         (["Invoice no", "What"], {}, False),
         (["Wat", "Hoeveel"], {}, False),
+        (["Wat", "Hoeveel"], {"amount": "Hoeveel"}, False),
         (["Wat", "Hoeveel"], {"portal_status": "Wat", "amount": "Hoeveel"}, True),
     ],
 )
 def test_table_is_one_of_bills_when_enough_of_it_is_known(
-    headers: list[str], mapping: dict[str, str], expected: bool
+    headers: list[str], mapping: dict[str, str], verdict: bool | None
 ) -> None:
     reading = read_sample(headers, [["1", "2.00"]], column_mapping=mapping, date_order=None)
-    assert may_be_bills(reading, mapping) is expected
+    assert judge_columns(reading.columns, mapping) is verdict
