@@ -34,7 +34,7 @@ class SecretBox:
         self._all = MultiFernet(fernets)
         self._fingerprint_keys = [_derive(k, b"fingerprint") for k in keys]
         self._signing_keys = tuple(_derive(k, b"sign tokens") for k in keys)
-        self._mark = _derive(keys[0], b"mark").hex()
+        self._marks = tuple(_derive(k, b"mark").hex() for k in keys)
 
     def encrypt(self, plain: str) -> bytes:
         """The text, encrypted and authenticated (Fernet)."""
@@ -64,9 +64,9 @@ class SecretBox:
         return any(hmac.compare_digest(_fingerprint(key, plain), fingerprint) for key in self._fingerprint_keys)
 
     @property
-    def mark(self) -> str:
-        """Tells the first key from others without showing it."""
-        return self._mark
+    def marks(self) -> tuple[str, ...]:
+        """They tell the keys from others without showing them; the first is the first key's."""
+        return self._marks
 
     @property
     def signing_key(self) -> bytes:

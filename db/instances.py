@@ -27,8 +27,17 @@ class SchedulerHealth:
     can_execute: bool
 
 
-def register_instance(session: Session, *, host: str, pid: int, version: str, slots: int, now: datetime) -> str:
-    """Add this process; returns its id. Rows of processes long gone are dropped."""
+def register_instance(
+    session: Session,
+    *,
+    host: str,
+    pid: int,
+    version: str,
+    slots: int,
+    now: datetime,
+    key_marks: Sequence[str] | None = None,
+) -> str:
+    """Add this process, which knows those secret keys; returns its id. Rows of processes long gone are dropped."""
     session.execute(delete(SchedulerInstance).where(SchedulerInstance.last_seen_at < now - KEPT_FOR))
     instance = SchedulerInstance(
         host=host,
@@ -36,6 +45,7 @@ def register_instance(session: Session, *, host: str, pid: int, version: str, sl
         version=version,
         slots=slots,
         zone_rules=zone_rules_version(),
+        key_marks=list(key_marks) if key_marks is not None else None,
         started_at=now,
         last_seen_at=now,
     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from db.encryption import SecretBox, open_secret_box
 from db.engine import transaction
 from db.errors import ConflictError, PunctualError
+from db.instances import list_instances
 from db.key_file import key_file_of, make_key, read_key_file, replace_key_file
 from db.secret_keys import (
     count_secrets,
@@ -55,13 +57,15 @@ def rotate_key(engine: Engine, settings: Settings, say: Say, *, leave_unreadable
     """Encrypt every portal password with the first key, a new one when the keys are in the key file.
 
     Raises KeysMissingError, before anything is changed, unless those passwords are to be left as they are;
-    ConflictError while another process rotates; InvalidSettingsError.
+    ConflictError while another process rotates or a scheduler runs that does not know the key; InvalidSettingsError.
     """
     with _alone(engine):
         _require_keys(engine, settings, leave_unreadable=leave_unreadable)
         if settings.secret_key is None:
             _begin_new_key(settings, say)
         box = open_secret_box(settings)
+        if settings.secret_key is not None:
+            _require_restarted_schedulers(engine, box)
         _with_patience(engine, lambda session: set_key_mark(session, box), say)
         done = _renew_all(engine, box, say)
         if settings.secret_key is None:
@@ -118,6 +122,18 @@ def _explain_missing_key(engine: Engine, settings: Settings, jobs: list[str], to
         f"(jobs {', '.join(names)}). Nothing was changed. To go on, {add}, after the first, separated by commas. "
         "If that key is lost: python -m db rotate-key --leave-unreadable, then replace the accounts of these jobs"
     )
+
+
+def _require_restarted_schedulers(engine: Engine, box: SecretBox) -> None:
+    with transaction(engine) as session:
+        alive = list_instances(session, datetime.now(UTC))
+    outdated = [f"{i.host} (process {i.pid})" for i in alive if box.marks[0] not in (i.key_marks or ())]
+    if outdated:
+        raise ConflictError(
+            f"scheduler_service on {', '.join(outdated)} was started without the first key of PUNCTUAL_SECRET_KEY, and "
+            "its runs could not read the passwords any more. Nothing was changed. Restart it with the keys as they are "
+            "here, then run this again"
+        )
 
 
 def _begin_new_key(settings: Settings, say: Say) -> None:

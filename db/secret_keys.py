@@ -40,7 +40,7 @@ def hold_to_key(session: Session, box: SecretBox) -> None:
     """
     session.execute(select(func.pg_advisory_xact_lock_shared(WRITERS_LOCK)))
     mark = session.scalar(select(SecretKeyMark.mark))
-    if mark is not None and mark != box.mark:
+    if mark is not None and mark != box.marks[0]:
         raise OutdatedKeyError
 
 
@@ -50,7 +50,7 @@ def set_key_mark(session: Session, box: SecretBox) -> None:
     Waits for those who are writing with another one.
     """
     session.execute(select(func.pg_advisory_xact_lock(WRITERS_LOCK)))
-    row = insert(SecretKeyMark).values(id=1, mark=box.mark)
+    row = insert(SecretKeyMark).values(id=1, mark=box.marks[0])
     session.execute(
         row.on_conflict_do_update(index_elements=["id"], set_={"mark": row.excluded.mark, "set_at": func.now()})
     )

@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 def main() -> int:
     """Start the service and wait for a signal; returns the exit code."""
     from db.embedded import EmbeddedServerError
+    from db.encryption import open_secret_box
     from db.engine import create_database_engine, resolve_url
     from db.migrate import explain_connection_error, is_current
     from db.storage_address import find_storage_problem
@@ -22,6 +23,7 @@ def main() -> int:
 
     try:
         settings = get_settings()
+        open_secret_box(settings)
         url = resolve_url(settings)
     except (InvalidSettingsError, EmbeddedServerError) as error:
         print(error, file=sys.stderr)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.aiming import aim_anew
 from db.claiming import claim_runs, get_earliest_run_after
 from db.claims import recover_runs
+from db.encryption import open_secret_box
 from db.engine import transaction
 from db.firing import get_earliest_next_run
 from db.instances import get_last_zone_rules, record_fire_pass, record_seen, record_stopped, register_instance
@@ -87,6 +88,7 @@ class SchedulerService:
                 version=VERSION,
                 slots=self._slots.size,
                 now=_now(),
+                key_marks=open_secret_box(self._settings).marks,
             )
         self._slots.start(self._clock, self._instance_id)
         self._clock.run_every(FIRE_POLL_SECONDS, self._fire_step)

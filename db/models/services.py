@@ -20,6 +20,7 @@ class SchedulerInstance(Base):
         comment="The Dask cluster whose slots it uses, which others may use too; NULL: they are its own"
     )
     zone_rules: Mapped[str | None] = mapped_column(comment="Version of the time zone rules that it fires by")
+    key_marks: Mapped[list[str] | None] = mapped_column(comment="Tell which secret keys it was started with")
     started_at: Mapped[Now]
     last_seen_at: Mapped[Now]
     last_fire_at: Mapped[Instant | None] = mapped_column(comment="End of the last fire pass that succeeded")

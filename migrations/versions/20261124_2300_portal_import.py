@@ -32,6 +32,10 @@ def upgrade() -> None:
     op.create_check_constraint("date_order_known", "portals", "date_order IN ('day_first', 'month_first')")
 
     # Which key encrypts passwords, so that no process goes on with one that was rotated away.
+    op.add_column(
+        "scheduler_instances",
+        sa.Column("key_marks", ARRAY(sa.Text()), nullable=True, comment="Tell which secret keys it was started with"),
+    )
     op.create_table(
         "secret_key_mark",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),

@@ -58,7 +58,10 @@ def test_tokens_are_signed_with_a_key_of_their_own() -> None:
 
 
 def test_box_shows_no_key() -> None:
-    assert OLD not in repr(SecretBox((OLD,)))
+    box = SecretBox((OLD,))
+    assert OLD not in repr(box)
+    assert not [mark for mark in box.marks if mark in (OLD, box.fingerprint(OLD), box.signing_key.hex())]
+    assert SecretBox((NEW, OLD)).marks == (*SecretBox((NEW,)).marks, *box.marks)
 
 
 def test_keys_come_from_the_setting(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from db.accounts import NewAccount, replace_accounts
 from db.encryption import SecretBox, open_secret_box
 from db.engine import transaction
 from db.errors import ConflictError
+from db.instances import list_instances, record_stopped, register_instance
 from db.key_file import read_key_file
 from db.key_rotation import KeysMissingError, Rotation, rotate_key
 from db.models import Account, Job
 from db.secret_keys import OutdatedKeyError
 from settings import PROJECT_ROOT, InvalidSettingsError, Settings
+from tests.child_processes import complete
 from tests.factories import make_job, make_viewer
+from tests.scheduler_process import launch_scheduler, scheduler_in_process
 from tests.waiting import wait_until
 
 OLD, NEW, OTHER = ("the-old-key-" * 3, "the-new-key-" * 3, "another-key-" * 3)
@@ -235,6 +239,40 @@ def test_passwords_of_an_unknown_key_are_refused_and_nothing_is_changed(engine: 
     assert (code, complained) == (0, "")
     assert "Done: 3 passwords have the first key, 3 of them since just now.\n2 passwords cannot be read" in said
     assert current(engine, SecretBox((OTHER,))) == 2
+
+
+def test_a_scheduler_that_does_not_know_the_new_key_is_named(engine: Engine, tmp_path: Path) -> None:
+    store(engine, SecretBox((OLD,)), 2)
+    with transaction(engine) as session:
+        now = datetime.now(UTC)
+        known = {"host": "north", "version": "1", "slots": 1, "now": now}
+        ids = [
+            register_instance(session, pid=pid, key_marks=marks, **known)
+            for pid, marks in ((7, SecretBox((OLD,)).marks), (8, None), (9, SecretBox((OLD, NEW)).marks))
+        ]
+    code, _, complained = finish(command(engine, tmp_path, keys=f"{NEW},{OLD}"))
+    assert code == 1
+    for pid, is_named in ((7, True), (8, True), (9, False)):
+        assert (f"north (process {pid})" in complained) is is_named
+    assert "was started without the first key of PUNCTUAL_SECRET_KEY" in complained
+    assert current(engine, SecretBox((OLD,))) == 2
+    with transaction(engine) as session:
+        for instance_id in ids[:2]:
+            record_stopped(session, instance_id, now)
+    assert rotate(engine, settings(tmp_path, NEW, OLD)) == Rotation(2, 2, 0)
+
+
+def test_schedulers_tell_which_keys_they_know(engine: Engine, tmp_path: Path) -> None:
+    with scheduler_in_process(engine, tmp_path, complete, secret_key=SecretStr(f"{NEW},{OLD}")):
+        with transaction(engine) as session:
+            (instance,) = list_instances(session, datetime.now(UTC))
+        assert instance.key_marks == list(SecretBox((NEW, OLD)).marks)
+
+
+def test_a_scheduler_with_a_key_that_is_too_short_does_not_start(engine: Engine, tmp_path: Path) -> None:
+    scheduler = launch_scheduler(engine, tmp_path, secret_key="tooshort")
+    assert scheduler.wait() == 2
+    assert scheduler.read_log().startswith("PUNCTUAL_SECRET_KEY: too short; each key needs at least 32 characters")
 
 
 def test_without_any_key_no_key_file_is_made(engine: Engine, tmp_path: Path) -> None:
