@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
@@ -40,6 +40,14 @@ class BillRecord:
     from_document: Sequence[str] = ()
 
 
+class AccountBills(NamedTuple):
+    """The bills that a run found for one account."""
+
+    account_id: int
+    username: str
+    records: Sequence[BillRecord]
+
+
 def count_bills_of_accounts(session: Session, job: Job) -> dict[int, int]:
     """How many bills earlier runs found for each account of the job, by its id."""
     query = select(Bill.account_id, func.count()).where(Bill.session_id == job.id, Bill.account_id.is_not(None))
@@ -47,44 +55,56 @@ def count_bills_of_accounts(session: Session, job: Job) -> dict[int, int]:
     return {account_id: count for account_id, count in rows if account_id is not None}
 
 
-def record_bills(
-    session: Session, records: Sequence[BillRecord], *, run_id: int, session_id: str, account_id: int, username: str
-) -> int:
-    """Add new bills and bring known ones up to date; returns how many were new.
+def record_bills(session: Session, found: Sequence[AccountBills], *, run_id: int, session_id: str) -> list[int]:
+    """Add new bills and bring known ones up to date; returns for each account how many were new.
 
     A bill has changed when its documents or one of its values are others than before; a value that was not known
     before is no change. What a changed bill was before stays as a version.
     """
-    known = {
-        bill.bill_key: bill
-        for bill in session.scalars(select(Bill).where(Bill.session_id == session_id, Bill.username == username))
-    }
-    new = 0
-    for record in records:
-        key = storable(record.bill_key)[:MAX_KEY_CHARACTERS]
-        values = {column: storable(getattr(record, column)) for column in COMPARED}
-        values["amount"] = _storable_amount(record.amount)
-        bill = known.get(key)
-        if bill is None:
-            bill = Bill(session_id=session_id, username=username, bill_key=key, first_seen_run=run_id, documents=[])
-            session.add(bill)
-            known[key] = bill
-            new += 1
-        elif _has_changed(bill, record, values):
-            if bill.last_seen_run != run_id:
-                keep_version(session, bill, run_id=run_id)
-            bill.changed_run = run_id
-        bill.account_id = account_id
-        bill.last_seen_run = run_id
-        bill.fields = storable(record.fields)
-        bill.from_document = list(record.from_document)
-        for column, value in values.items():
-            setattr(bill, column, value)
-        if record.documents:
-            bill.documents = storable(record.documents)
-            bill.file_url = record.file_url
-            bill.sha256 = record.sha256
-    return new
+    usernames = [account.username for account in found if account.records]
+    stored = select(Bill).where(Bill.session_id == session_id, Bill.username.in_(usernames))
+    known = {(bill.username, bill.bill_key): bill for bill in session.scalars(stored)} if usernames else {}
+    counts: list[int] = []
+    for account in found:
+        before = len(known)
+        for record in account.records:
+            _record_bill(session, known, account, record, run_id=run_id, session_id=session_id)
+        counts.append(len(known) - before)
+    return counts
+
+
+def _record_bill(
+    session: Session,
+    known: dict[tuple[str, str], Bill],
+    account: AccountBills,
+    record: BillRecord,
+    *,
+    run_id: int,
+    session_id: str,
+) -> None:
+    """Add the bill to the session and to `known`, or bring the known one up to date."""
+    key = storable(record.bill_key)[:MAX_KEY_CHARACTERS]
+    values = {column: storable(getattr(record, column)) for column in COMPARED}
+    values["amount"] = _storable_amount(record.amount)
+    bill = known.get((account.username, key))
+    if bill is None:
+        bill = Bill(session_id=session_id, username=account.username, bill_key=key, first_seen_run=run_id, documents=[])
+        session.add(bill)
+        known[account.username, key] = bill
+    elif _has_changed(bill, record, values):
+        if bill.last_seen_run != run_id:
+            keep_version(session, bill, run_id=run_id)
+        bill.changed_run = run_id
+    bill.account_id = account.account_id
+    bill.last_seen_run = run_id
+    bill.fields = storable(record.fields)
+    bill.from_document = list(record.from_document)
+    for column, value in values.items():
+        setattr(bill, column, value)
+    if record.documents:
+        bill.documents = storable(record.documents)
+        bill.file_url = record.file_url
+        bill.sha256 = record.sha256
 
 
 def _has_changed(bill: Bill, record: BillRecord, values: dict[str, Any]) -> bool:

@@ -18,26 +18,27 @@ WINDOW = 10
 COOL_DOWN = timedelta(minutes=30)
 
 
-def record_sign_in(session: Session, portal_id: int, *, is_refused: bool, now: datetime) -> str | None:
-    """Note how the portal answered a sign-in; says why, when that opens the breaker.
+def record_sign_ins(session: Session, portal_id: int, refusals: Sequence[bool], *, now: datetime) -> str | None:
+    """Note how the portal answered sign-ins, in their order, whether it refused each; says why, if the breaker opens.
 
     An open breaker stays as it is, whatever sign-ins that were under way still bring. At a portal that refuses
     nobody it writes nothing, so runs do not wait for each other.
     """
     seen = select(Portal.recent_refusals, Portal.breaker_open_until).where(Portal.id == portal_id)
     recent, open_until = session.execute(seen).one()
-    if not recent and not is_refused:
+    if not recent and not any(refusals):
         return None
     recent, open_until = session.execute(seen.with_for_update(key_share=True)).one()
     if open_until is not None and open_until > now:
         return None
-    recent = add_sign_in(recent, is_refused=is_refused)
-    reason = judge_sign_ins(recent)
-    if reason is None:
-        _update(session, portal_id, recent_refusals=recent)
-    else:
-        _update(session, portal_id, recent_refusals=[], breaker_open_until=now + COOL_DOWN, breaker_reason=reason)
-    return reason
+    for is_refused in refusals:
+        recent = add_sign_in(recent, is_refused=is_refused)
+        reason = judge_sign_ins(recent)
+        if reason is not None:
+            _update(session, portal_id, recent_refusals=[], breaker_open_until=now + COOL_DOWN, breaker_reason=reason)
+            return reason
+    _update(session, portal_id, recent_refusals=recent)
+    return None
 
 
 def add_sign_in(recent: Sequence[bool], *, is_refused: bool) -> list[bool]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import case, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from db.bills import BillRecord, record_bills
+from db.bills import AccountBills, BillRecord, record_bills
 from db.errors import LeaseLostError, NotFoundError
 from db.models import (
     SUCCEEDED_RESULTS,
@@ -68,49 +68,53 @@ def start_accounts(
     )
 
 
-def record_result(session: Session, run_id: int, lease_token: UUID, record: ResultRecord, now: datetime) -> None:
-    """Store an account's result with its bills, and count it as done.
+def record_results(
+    session: Session, run_id: int, lease_token: UUID, records: Sequence[ResultRecord], now: datetime
+) -> None:
+    """Store accounts' results with their bills, and count them as done.
 
     A refused sign-in keeps the next runs from the account, a test's as well; only a person lets them try it again.
     Raises LeaseLostError, with nothing stored, when the run is no longer this worker's.
     """
-    succeeded = record.status in SUCCEEDED_RESULTS
+    succeeded = [record.account_id for record in records if record.status in SUCCEEDED_RESULTS]
     job_id, trigger = _require_lease(
         session,
         run_id,
         lease_token,
-        accounts_done=Run.accounts_done + 1,
-        accounts_succeeded=Run.accounts_succeeded + int(succeeded),
+        accounts_done=Run.accounts_done + len(records),
+        accounts_succeeded=Run.accounts_succeeded + len(succeeded),
     )
-    new_bills = record_bills(
-        session, record.bills, run_id=run_id, session_id=job_id, account_id=record.account_id, username=record.username
-    )
-    documents = [b for b in record.bills if b.file_url]
-    session.add(
-        Result(
-            run_id=run_id,
-            session_id=job_id,
-            account_id=record.account_id,
-            username=record.username,
-            row_number=record.row_number,
-            status=record.status,
-            cause=record.cause,
-            error=storable(record.error),
-            final_error=storable(record.final_error),
-            retry_attempts=record.retry_attempts,
-            file_url=documents[0].file_url if documents else None,
-            bills_new=new_bills,
-            bills_seen=len(record.bills),
-            started_at=record.started_at,
-            finished_at=now,
-            created_at=now,
-        )
-    )
-    if succeeded and trigger != RunTrigger.TEST:
-        _update_account(session, record.account_id, last_success_at=now)
-    elif record.status in (ResultStatus.WRONG_CREDENTIALS, ResultStatus.NEEDS_ATTENTION):
-        _leave_alone(session, record.account_id, storable(record.error))
+    found = [AccountBills(record.account_id, record.username, record.bills) for record in records]
+    new_bills = record_bills(session, found, run_id=run_id, session_id=job_id)
+    for record, new in zip(records, new_bills, strict=True):
+        session.add(_make_result(record, run_id=run_id, job_id=job_id, bills_new=new, now=now))
     session.flush()
+    if succeeded and trigger != RunTrigger.TEST:
+        _update_accounts(session, succeeded, last_success_at=now)
+    for record in records:
+        if record.status in (ResultStatus.WRONG_CREDENTIALS, ResultStatus.NEEDS_ATTENTION):
+            _leave_alone(session, record.account_id, storable(record.error))
+
+
+def _make_result(record: ResultRecord, *, run_id: int, job_id: str, bills_new: int, now: datetime) -> Result:
+    return Result(
+        run_id=run_id,
+        session_id=job_id,
+        account_id=record.account_id,
+        username=record.username,
+        row_number=record.row_number,
+        status=record.status,
+        cause=record.cause,
+        error=storable(record.error),
+        final_error=storable(record.final_error),
+        retry_attempts=record.retry_attempts,
+        file_url=next((bill.file_url for bill in record.bills if bill.file_url), None),
+        bills_new=bills_new,
+        bills_seen=len(record.bills),
+        started_at=record.started_at,
+        finished_at=now,
+        created_at=now,
+    )
 
 
 def has_result(session: Session, run_id: int, account_id: int) -> bool:
@@ -183,7 +187,7 @@ def _leave_alone(session: Session, account_id: int, reason: str | None) -> None:
     )
 
 
-def _update_account(session: Session, account_id: int, **values: object) -> None:
+def _update_accounts(session: Session, account_ids: Sequence[int], **values: object) -> None:
     session.execute(
-        update(Account).where(Account.id == account_id).values(**values).execution_options(synchronize_session=False)
+        update(Account).where(Account.id.in_(account_ids)).values(**values).execution_options(synchronize_session=False)
     )

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from db.accounts import list_accounts_by_id, list_unfinished_account_ids
 from db.bills import BillRecord, count_bills_of_accounts, list_known_documents
-from db.breaker import record_sign_in
+from db.breaker import record_sign_ins
 from db.claims import finish_run
 from db.encryption import SecretBox
 from db.engine import transaction
@@ -37,7 +37,7 @@ from db.portal_gate import (
     reserve_requests,
     try_portal_slot,
 )
-from db.results import ResultRecord, count_results, get_shared_error, has_result, record_result, start_accounts
+from db.results import ResultRecord, count_results, get_shared_error, has_result, record_results, start_accounts
 from db.run_log import LogLine, record_log_lines
 from db.sign_in_tests import record_bill_sample
 from portal_import.outcomes import AccountOutcome, BillFound, Document, PortalProfile, TableSample
@@ -88,6 +88,15 @@ class RunPlan:
     accounts_total: int
     account_ids: Sequence[int] = field(repr=False)
     bills_before: Mapping[int, int] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class EndedAccount:
+    """One account and what came of it; without `started_at` it was not visited."""
+
+    account: Account
+    outcome: AccountOutcome
+    started_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -178,39 +187,25 @@ class RunLedger:
         documents = (_document(values) for values in reversed(stored))  # so that of two the newer one is kept
         return {document.source: document for document in documents if document and document.source}
 
-    def record_outcome(
-        self, account: Account, outcome: AccountOutcome, started_at: datetime | None, counting_at: int | None
-    ) -> str | None:
-        """Store what happened to one account, and how the portal `counting_at` answered its sign-in, if that counts.
+    def record_outcomes(self, ended: Sequence[EndedAccount], counting_at: int | None) -> str | None:
+        """Store what happened to accounts, and how the portal `counting_at` answered their sign-ins, if that counts.
 
         Returns why the portal's breaker is open now, if this opened it. Raises LeaseLostError.
         """
-        record = ResultRecord(
-            account_id=account.id,
-            username=account.username,
-            row_number=account.row_number,
-            status=outcome.status,
-            cause=outcome.cause,
-            started_at=started_at,
-            error=outcome.error,
-            final_error=outcome.final_error,
-            retry_attempts=outcome.retry_attempts,
-            bills=[_bill_record(b) for b in outcome.bills],
-        )
-
+        records = [_result_record(one) for one in ended]
+        refusals = [_is_refused(one.outcome) for one in ended if one.started_at is not None]
+        answered = [is_refused for is_refused in refusals if is_refused is not None]
         attempts = count(1)
-
-        is_refused = _is_refused(outcome)
 
         def record_once(session: Session) -> str | None:
             # A commit may have succeeded although its answer was lost with the connection.
-            if next(attempts) > 1 and has_result(session, self._run_id, record.account_id):
+            if next(attempts) > 1 and has_result(session, self._run_id, records[0].account_id):
                 return None
             now = datetime.now(UTC)
-            record_result(session, self._run_id, self._token, record, now)
-            if is_refused is None or counting_at is None:
+            record_results(session, self._run_id, self._token, records, now)
+            if not answered or counting_at is None:
                 return None
-            return record_sign_in(session, counting_at, is_refused=is_refused, now=now)
+            return record_sign_ins(session, counting_at, answered, now=now)
 
         return self._transact(record_once)
 
@@ -271,9 +266,9 @@ class RunLedger:
 
         return self._transact(postpone)
 
-    def try_slot(self, portal_id: int, slots: int) -> PortalSlot | None:
-        """One of the portal's slots, if one is free among all runs on all machines."""
-        return _with_patience(lambda: self._try_slot(portal_id, slots), self._drop_slots)
+    def try_slots(self, portal_id: int, places: int, wanted: int) -> list[PortalSlot]:
+        """Up to so many of the portal's places, as far as they are free among all runs on all machines."""
+        return _with_patience(lambda: self._try_slots(portal_id, places, wanted), self._drop_slots)
 
     def free_slot(self, portal_id: int, slot: PortalSlot) -> None:
         """Give a slot back. One whose connection broke is free already."""
@@ -287,16 +282,16 @@ class RunLedger:
             self._drop_slots()
             self._engine.dispose()
 
-    def _try_slot(self, portal_id: int, slots: int) -> PortalSlot | None:
-        connection = self._slots()
-        for number in range(slots):
-            if number not in self._held_slots:
-                with Session(connection) as session, session.begin():
-                    taken = try_portal_slot(session, portal_id, number)
-                if taken:
+    def _try_slots(self, portal_id: int, places: int, wanted: int) -> list[PortalSlot]:
+        taken: list[PortalSlot] = []
+        with Session(self._slots()) as session, session.begin():
+            for number in range(places):
+                if len(taken) == wanted:
+                    break
+                if number not in self._held_slots and try_portal_slot(session, portal_id, number):
                     self._held_slots.add(number)
-                    return PortalSlot(number, self._slot_generation)
-        return None
+                    taken.append(PortalSlot(number, self._slot_generation))
+        return taken
 
     def _free_slot(self, portal_id: int, slot: PortalSlot) -> None:
         if slot.generation != self._slot_generation:
@@ -383,6 +378,22 @@ def _document(values: Mapping[str, Any]) -> Document | None:
     known = {field.name: values[field.name] for field in fields(Document) if field.name in values}
     return (
         Document(**known) if {"file_url", "file_name", "content_type", "size_bytes", "sha256"} <= known.keys() else None
+    )
+
+
+def _result_record(ended: EndedAccount) -> ResultRecord:
+    account, outcome = ended.account, ended.outcome
+    return ResultRecord(
+        account_id=account.id,
+        username=account.username,
+        row_number=account.row_number,
+        status=outcome.status,
+        cause=outcome.cause,
+        started_at=ended.started_at,
+        error=outcome.error,
+        final_error=outcome.final_error,
+        retry_attempts=outcome.retry_attempts,
+        bills=[_bill_record(bill) for bill in outcome.bills],
     )
 
 

@@ -8,10 +8,10 @@ import asyncio
 import logging
 import os
 import traceback
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,21 +22,22 @@ from db.engine import create_database_engine
 from db.errors import LeaseLostError, PortalNotAuthorisedError, PunctualError
 from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, LogLevel, ResultCause, ResultStatus, RunStatus
 from db.result_words import count_accounts, describe_failures
+from portal_import.batches import Batches
 from portal_import.child import EXIT_LEASE_LOST, RunOrder
 from portal_import.engine.engines import AccountEngine, limit_accounts_at_once, open_engine
 from portal_import.engine.errors import EngineUnavailableError
 from portal_import.engine.pdf_reader import PdfReader
 from portal_import.engine.repetition import Report
 from portal_import.engine.storage import DocumentStore
-from portal_import.ledger import PortalSlot, RunLedger, RunPlan, decrypt_password
+from portal_import.ledger import EndedAccount, RunLedger, RunPlan, decrypt_password
 from portal_import.outcomes import AccountLogin, AccountOutcome, Limits
 from portal_import.portal_gate import AccountGate, RunGate, SignInForbiddenError
+from portal_import.portal_places import KeptPlace, PortalPlaces
 from portal_import.url_templates import InvalidUrlError, fill_url
+from portal_import.waiting_accounts import WaitingAccounts
 from settings import read_settings
 
 TICK_SECONDS = 1.0
-SLOT_POLL_SECONDS = 0.25
-ACCOUNTS_AT_ONCE = 100
 NO_ACCOUNTS = "the job has no accounts; upload its accounts CSV"
 NO_ACCOUNT_LEFT = "the accounts that were to be tried again are no longer in the job"
 NO_TESTED_ACCOUNT = "the account whose sign-in was to be tested is no longer in the job"
@@ -71,6 +72,17 @@ def execute_run(order: RunOrder, started_at: datetime) -> None:
         os._exit(EXIT_LEASE_LOST)
     finally:
         ledger.close()
+
+
+class Work(NamedTuple):
+    """What the accounts of a run that are visited side by side share."""
+
+    plan: RunPlan
+    engine: AccountEngine
+    gate: RunGate
+    places: PortalPlaces
+    waiting: WaitingAccounts
+    endings: Batches[EndedAccount, None]
 
 
 class ImportRun:
@@ -112,30 +124,39 @@ class ImportRun:
     async def _import_accounts(self, plan: RunPlan, engine: AccountEngine) -> None:
         self._log_start(plan)
         gate = RunGate(self._ledger, plan, max_rest_seconds=self._limits.max_retry_wait_seconds)
-        waiting = WaitingAccounts(self._ledger, plan.account_ids)
+        work = Work(
+            plan,
+            engine,
+            gate,
+            PortalPlaces(self._ledger, plan),
+            WaitingAccounts(self._ledger, plan.account_ids),
+            Batches(partial(self._record_all, plan, gate)),
+        )
         workers = min(plan.max_concurrent_accounts, len(plan.account_ids))
         async with asyncio.TaskGroup() as outer:
             ticker = outer.create_task(self._tick_forever(gate))
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
-                    group.create_task(self._work_through(plan, engine, gate, waiting))
+                    group.create_task(self._work_through(work))
             ticker.cancel()
 
-    async def _work_through(
-        self, plan: RunPlan, engine: AccountEngine, gate: RunGate, waiting: "WaitingAccounts"
-    ) -> None:
-        while (account := await waiting.take()) is not None:
-            refusal = (None if plan.is_test else _leave_alone(account)) or gate.refuse()
-            if refusal is not None:
-                await self._record(plan, gate, account, refusal, None)
-                continue
-            slot = await self._take_slot(plan)
-            try:
-                started_at = datetime.now(UTC)
-                outcome = await self._import(plan, engine, gate, account)
-            finally:
-                await self._ledger.in_thread(self._ledger.free_slot, plan.portal_id, slot)
-            await self._record(plan, gate, account, outcome, started_at)
+    async def _work_through(self, work: Work) -> None:
+        place = KeptPlace(work.places)
+        try:
+            while (account := await work.waiting.take()) is not None:
+                refusal = (None if work.plan.is_test else _leave_alone(account)) or work.gate.refuse()
+                if refusal is not None:
+                    ended = EndedAccount(account, refusal, None)
+                else:
+                    await place.take()
+                    started_at = datetime.now(UTC)
+                    outcome = await self._import(work.plan, work.engine, work.gate, account)
+                    ended = EndedAccount(account, outcome, started_at)
+                    await place.offer()
+                await work.endings.ask(ended)
+                self._tell(work.plan, ended)
+        finally:
+            await place.give_back()
 
     async def _import(self, plan: RunPlan, engine: AccountEngine, gate: RunGate, account: Account) -> AccountOutcome:
         def report(level: LogLevel, message: str) -> None:
@@ -193,28 +214,22 @@ class ImportRun:
             report(LogLevel.WARNING, STILL_LEFT_ALONE)
         return test.outcome
 
-    async def _record(
-        self, plan: RunPlan, gate: RunGate, account: Account, outcome: AccountOutcome, started_at: datetime | None
-    ) -> None:
-        counting_at = plan.portal_id if started_at is not None and not plan.is_test else None
-        opened = await self._ledger.in_thread(self._ledger.record_outcome, account, outcome, started_at, counting_at)
+    async def _record_all(self, plan: RunPlan, gate: RunGate, ended: list[EndedAccount]) -> list[None]:
+        counting_at = None if plan.is_test else plan.portal_id
+        opened = await self._ledger.in_thread(self._ledger.record_outcomes, ended, counting_at)
+        if opened is not None:
+            minutes = int(COOL_DOWN.total_seconds() // 60)
+            self._ledger.log(LogLevel.ERROR, f"{opened}; {plan.portal_host} is left alone for {minutes} minutes")
+            await gate.refresh()  # before anybody goes on
+        return [None] * len(ended)
+
+    def _tell(self, plan: RunPlan, ended: EndedAccount) -> None:
+        account, outcome = ended.account, ended.outcome
         level = LogLevel.INFO if outcome.status in SUCCEEDED_RESULTS else LogLevel.WARNING
         words = outcome.status.value.replace("_", " ")
         found = ", the sign-in works" if plan.is_test else f", {len(outcome.bills)} bills"
         detail = f": {outcome.error}" if outcome.error else found
         self._ledger.log(level, f"{account.username}: {words}{detail}", account.id)
-        if opened is not None:
-            minutes = int(COOL_DOWN.total_seconds() // 60)
-            self._ledger.log(LogLevel.ERROR, f"{opened}; {plan.portal_host} is left alone for {minutes} minutes")
-            await gate.refresh()
-
-    async def _take_slot(self, plan: RunPlan) -> PortalSlot:
-        """Wait for one of the portal's places, shared with all other runs."""
-        while True:
-            slot = await self._ledger.in_thread(self._ledger.try_slot, plan.portal_id, plan.max_concurrent_accounts)
-            if slot is not None:
-                return slot
-            await asyncio.sleep(SLOT_POLL_SECONDS)
 
     def _judge(self, counts: dict[ResultStatus, int], our_fault: str | None) -> tuple[RunStatus, str | None]:
         """The run's outcome and its reason in words; a fault on this side, such as a full disk, is named."""
@@ -249,27 +264,6 @@ class ImportRun:
             self._ledger.log(LogLevel.INFO, f"started: a test of the sign-in at {plan.portal_host}; it stores no bill")
             return
         self._ledger.log(LogLevel.INFO, f"started: {count_accounts(left)}{retried} at {plan.portal_host}{resumed}")
-
-
-class WaitingAccounts:
-    """The accounts that nobody has taken yet, of which only the next few are in memory.
-
-    One that was removed from the job meanwhile is passed over.
-    """
-
-    def __init__(self, ledger: RunLedger, account_ids: Sequence[int]) -> None:
-        self._ledger = ledger
-        self._ids = deque(account_ids)
-        self._loaded = deque[Account]()
-        self._loading = asyncio.Lock()
-
-    async def take(self) -> Account | None:
-        """The next account; None when all are taken."""
-        async with self._loading:
-            while self._ids and not self._loaded:
-                next_ids = [self._ids.popleft() for _ in range(min(ACCOUNTS_AT_ONCE, len(self._ids)))]
-                self._loaded.extend(await self._ledger.in_thread(self._ledger.load_accounts, next_ids))
-        return self._loaded.popleft() if self._loaded else None
 
 
 def _leave_alone(account: Account) -> AccountOutcome | None:

@@ -30,7 +30,7 @@ from db.models import (
     RunStatus,
     RunTrigger,
 )
-from db.results import ResultRecord, record_result
+from db.results import ResultRecord, record_results
 from db.runs import request_run, request_stop
 from tests.claimed_runs import LEASE, SECOND, add_run, claim, get_run, statuses, take
 from tests.factories import EVERY_MINUTE, NOW, make_job, make_viewer
@@ -203,7 +203,7 @@ def test_results_of_all_attempts_count_once(engine: Engine) -> None:
     for n, account in enumerate(accounts):
         record = ResultRecord(account.id, account.username, n, ResultStatus.SUCCESS, NOW)
         with transaction(engine) as session:
-            record_result(session, run_id, held.lease_token, record, NOW)
+            record_results(session, run_id, held.lease_token, [record], NOW)
         with transaction(engine) as session:
             requeue_run(session, run_id, held.lease_token, "x", NOW, is_fault=False)
         held = take(engine, run_id)
@@ -251,11 +251,11 @@ def test_stop_of_a_run_that_waits_for_its_next_attempt_keeps_its_results(engine:
     held = take(engine, run_id)
     with transaction(engine) as session:
         account = session.scalars(select(Account)).one()
-        record_result(
+        record_results(
             session,
             run_id,
             held.lease_token,
-            ResultRecord(account.id, account.username, 2, ResultStatus.SUCCESS, NOW),
+            [ResultRecord(account.id, account.username, 2, ResultStatus.SUCCESS, NOW)],
             NOW,
         )
     with transaction(engine) as session:
@@ -340,7 +340,7 @@ class Walk:
             if not exists:
                 status = self.random.choice([ResultStatus.SUCCESS, ResultStatus.PORTAL_ERROR])
                 record = ResultRecord(account.id, account.username, 2, status, self.now)
-                record_result(session, held.id, held.lease_token, record, self.now)
+                record_results(session, held.id, held.lease_token, [record], self.now)
 
     def recover(self, session: Session) -> None:
         recover_runs(session, self.now)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
-from db.breaker import COOL_DOWN, record_sign_in
+from db.breaker import COOL_DOWN, record_sign_ins
 from db.engine import transaction
 from db.errors import LeaseLostError
 from db.models import Account, Portal, RunStatus
@@ -148,24 +148,21 @@ def make_ledger(engine: Engine) -> RunLedger:
 
 def test_runs_share_the_places_of_a_portal(engine: Engine) -> None:
     first, second = make_ledger(engine), make_ledger(engine)
-    taken = [first.try_slot(1, 2), second.try_slot(1, 2)]
-    assert sorted(s.number for s in taken if s) == [0, 1]
-    assert first.try_slot(1, 2) is None
-    assert second.try_slot(1, 2) is None
-    assert taken[1] is not None
-    second.free_slot(1, taken[1])
-    again = first.try_slot(1, 2)
-    assert again is not None
-    assert again.number == taken[1].number
+    [mine], [theirs] = first.try_slots(1, 3, 1), second.try_slots(1, 3, 1)
+    [last] = second.try_slots(1, 3, 5)  # as many as are left, not as many as are wanted
+    assert sorted(slot.number for slot in (mine, theirs, last)) == [0, 1, 2]
+    assert first.try_slots(1, 3, 1) == second.try_slots(1, 3, 1) == []
+    second.free_slot(1, theirs)
+    [again] = first.try_slots(1, 3, 2)
+    assert again.number == theirs.number
     first.close()
-    assert second.try_slot(1, 2) is not None
-    assert second.try_slot(1, 2) is not None
+    assert len(second.try_slots(1, 3, 5)) == 2
     second.close()
 
 
 def test_run_that_lost_its_places_with_its_connection_does_not_free_those_it_took_since(engine: Engine) -> None:
     ledger, other = make_ledger(engine), make_ledger(engine)
-    before = ledger.try_slot(1, 1)
+    [before] = ledger.try_slots(1, 1, 1)
     with transaction(engine) as session:
         session.execute(
             text(
@@ -173,13 +170,12 @@ def test_run_that_lost_its_places_with_its_connection_does_not_free_those_it_too
                 " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
         )
-    assert before is not None
-    after = wait_until(lambda: ledger.try_slot(1, 2), WAIT_SECONDS, "a place on a new connection")
+    [after] = wait_until(lambda: ledger.try_slots(1, 2, 1), WAIT_SECONDS, "a place on a new connection")
     assert after.number == before.number
     ledger.free_slot(1, before)
-    assert other.try_slot(1, 1) is None
+    assert other.try_slots(1, 1, 1) == []
     ledger.free_slot(1, after)
-    assert other.try_slot(1, 1) is not None
+    assert len(other.try_slots(1, 1, 1)) == 1
     ledger.close()
     other.close()
 
@@ -224,7 +220,7 @@ def record(engine: Engine, portal_id: int, answers: str, *, at: timedelta = time
     opened: list[str] = []
     for answer in answers:
         with transaction(engine) as session:
-            reason = record_sign_in(session, portal_id, is_refused=answer == "x", now=NOW + at)
+            reason = record_sign_ins(session, portal_id, [answer == "x"], now=NOW + at)
         opened += [reason] if reason else []
     return opened
 

@@ -29,7 +29,7 @@ from db.models import (
     RunStatus,
     RunTrigger,
 )
-from db.results import ResultRecord, count_results, list_results, record_result, start_accounts
+from db.results import ResultRecord, count_results, list_results, record_results, start_accounts
 from db.viewers import Viewer
 from tests.factories import NOW, make_job, make_run, make_viewer
 
@@ -83,7 +83,7 @@ class Import:
         record = ResultRecord(row.id, row.username, row.row_number, status, NOW, error=error, bills=bills)
         with transaction(self.engine) as session:
             assert self.run.lease_token is not None
-            record_result(session, self.run.id, self.run.lease_token, record, NOW + timedelta(seconds=9))
+            record_results(session, self.run.id, self.run.lease_token, [record], NOW + timedelta(seconds=9))
             return session.scalars(
                 select(Result).where(Result.run_id == self.run.id, Result.account_id == row.id)
             ).one()

@@ -32,7 +32,7 @@ from db.models import (
     RunStatus,
     RunTrigger,
 )
-from db.results import ResultRecord, record_result
+from db.results import ResultRecord, record_results
 from db.retries import retry_delay
 from db.retry_requests import cancel_retry, request_retry
 from db.runs import request_run, request_stop
@@ -75,7 +75,7 @@ def record(session: Session, held: Claim, results: Results) -> None:
         mine = (Account.session_id == held.session_id, Account.username == name)
         account = session.scalars(select(Account).where(*mine)).one()
         row = ResultRecord(account.id, name, account.row_number, status, NOW, None if status == OK else "x")
-        record_result(session, held.run_id, held.lease_token, row, NOW)
+        record_results(session, held.run_id, held.lease_token, [row], NOW)
 
 
 def run_through(

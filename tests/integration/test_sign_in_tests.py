@@ -31,7 +31,7 @@ from db.models import (
     RunStatus,
     RunTrigger,
 )
-from db.results import ResultRecord, record_result
+from db.results import ResultRecord, record_results
 from db.runs import request_run, request_stop
 from db.sign_in_tests import get_bill_sample, record_bill_sample, request_test_sign_in
 from db.viewers import Viewer
@@ -214,7 +214,7 @@ def finish_test(session: Session, status: ResultStatus, before: AccountStatus = 
     session.refresh(run)
     assert run.lease_token is not None
     record = ResultRecord(account.id, account.username, 2, status, NOW, error="The portal said so")
-    record_result(session, run.id, run.lease_token, record, NOW)
+    record_results(session, run.id, run.lease_token, [record], NOW)
     end(session, run)
     assert count_ended_runs(session) == 0
     assert session.scalars(select(JobDay)).all() == []

@@ -11,7 +11,7 @@ from db.claiming import claim_runs
 from db.engine import transaction
 from db.instances import register_instance
 from db.models import AccountStatus, Job, JobStatus, Portal, ResultStatus, Role, RunAttempt, RunStatus, RunTrigger
-from db.results import ResultRecord, record_result
+from db.results import ResultRecord, record_results
 from db.viewers import Viewer
 from tests.factories import DAILY, NOW, make_account, make_job, make_run, make_viewer
 from tests.ui.conftest import OpenPage, texts, words
@@ -271,7 +271,7 @@ def test_run_page_shows_results_with_causes_and_advice(engine: Engine, olive: Vi
             (bad, ResultStatus.WRONG_CREDENTIALS, "the portal said *no* <b>x</b>"),
         ):
             record = ResultRecord(account.id, account.username, account.row_number, status, now, error)
-            record_result(session, run.id, run.lease_token, record, now)
+            record_results(session, run.id, run.lease_token, [record], now)
     app = open_page(olive, "run", id=str(run.id))
     shown = texts(app)
     assert "2 of 2 accounts" in app.get("progress")[0].proto.text
@@ -388,7 +388,7 @@ def test_run_page_keeps_its_tabs_while_results_arrive(engine: Engine, olive: Vie
     with transaction(engine) as session:
         assert run.lease_token is not None
         record = ResultRecord(account.id, account.username, account.row_number, ResultStatus.SUCCESS, now)
-        record_result(session, run.id, run.lease_token, record, now)
+        record_results(session, run.id, run.lease_token, [record], now)
     app.run()
     assert [tab.label for tab in app.tabs] == before == ["Accounts", "Bills", "Log"]
 
