@@ -5,8 +5,9 @@ import contextlib
 import shutil
 import ssl
 import tempfile
+import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field, replace
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -20,6 +21,7 @@ from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalP
 
 USERNAME = "ann@example.com"
 PASSWORD = "p4ss&wörd <1>"
+ANSWER_SECONDS = 60
 HTML = "text/html; charset=utf-8"
 TLS_HANDSHAKE = b"\x16"
 PDF = b"%PDF-1.4\n" + b"x" * 2000 + b"\n%%EOF\n"
@@ -117,6 +119,21 @@ class ScriptedPortal:
         if isinstance(result, bytes):
             writer.write(result)
             await writer.drain()
+
+
+@contextlib.contextmanager
+def served_in_thread(portal: ScriptedPortal) -> Generator[None]:
+    """The portal answers while the block is in progress, also to other processes."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="portal")
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(portal.__aenter__(), loop).result(ANSWER_SECONDS)
+        yield
+        asyncio.run_coroutine_threadsafe(portal.__aexit__(), loop).result(ANSWER_SECONDS)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(ANSWER_SECONDS)
 
 
 async def _read_request(first_byte: bytes, reader: asyncio.StreamReader) -> Request:

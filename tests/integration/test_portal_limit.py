@@ -1,7 +1,6 @@
 """The limit of a portal, held across machines: two real schedulers, three runs, one portal that counts its visitors."""
 
 import asyncio
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,19 +17,21 @@ from db.jobs import JobDraft, create_job
 from db.models import Portal, Run, RunStatus, RunTrigger
 from db.runs import request_run
 from tests.factories import PASSWORD, make_viewer
-from tests.portal_server import PDF, Request, ScriptedPortal, answer, ordinary_routes
+from tests.portal_server import PDF, Request, ScriptedPortal, answer, ordinary_routes, served_in_thread
 from tests.scheduler_process import SECRET_KEY, start_scheduler
 from tests.waiting import wait_until
 
 RUN_SECONDS = 120
-SERVING_SECONDS = 0.02  # what a portal takes to answer: visits overlap as far as they are let
 LIMIT = 2
 OWNERS = ("ann", "ben", "cyd")
 ACCOUNTS_EACH = 8
 
 
 class CountingPortal:
-    """Serves any account; knows how many are signed in: from their sign-in until their last bill was fetched."""
+    """Serves any account; knows how many are signed in: from their sign-in until their last bill was fetched.
+
+    A sign-in is answered once as many are inside as the portal allows, so that visits overlap as far as they are let.
+    """
 
     def __init__(self) -> None:
         names = [f"{owner}{n}" for owner in OWNERS for n in range(ACCOUNTS_EACH)]
@@ -41,28 +42,23 @@ class CountingPortal:
         self._sign_in = routes["POST /login"]
         routes |= {"POST /login": self._enter, "GET /bills/17.pdf": self._serve, "GET /bills/18.pdf": self._serve}
         self.server = ScriptedPortal(routes)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-
-    def start(self) -> None:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.server.__aenter__(), self._loop).result(RUN_SECONDS)
-
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.__aexit__(), self._loop).result(RUN_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(RUN_SECONDS)
+        self._company = asyncio.Condition()
 
     async def _enter(self, request: Request, _: object) -> bytes:
         username = request.form["email"]
         self.sign_ins[username] += 1
         self.inside[username] = 2
         self.most_at_once = max(self.most_at_once, len(self.inside))
-        await asyncio.sleep(SERVING_SECONDS)
+        async with self._company:
+            self._company.notify_all()
+            await self._company.wait_for(self._is_full)
         return self._sign_in(request)  # type: ignore[operator, return-value, call-arg]
 
-    async def _serve(self, request: Request, _: object) -> bytes:
-        await asyncio.sleep(SERVING_SECONDS)
+    def _is_full(self) -> bool:
+        """As many are inside as may be, or nobody else will come."""
+        return len(self.inside) >= LIMIT or len(self.sign_ins) == len(OWNERS) * ACCOUNTS_EACH
+
+    def _serve(self, request: Request) -> bytes:
         username = request.cookies["session"]
         self.inside[username] -= 1
         if not self.inside[username]:
@@ -73,9 +69,8 @@ class CountingPortal:
 @pytest.fixture
 def portal() -> Iterator[CountingPortal]:
     portal = CountingPortal()
-    portal.start()
-    yield portal
-    portal.stop()
+    with served_in_thread(portal.server):
+        yield portal
 
 
 @pytest.fixture

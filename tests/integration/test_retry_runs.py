@@ -1,7 +1,5 @@
 """Retries for real: the service, its children, and a portal that fails for two accounts and then works."""
 
-import asyncio
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,7 +19,7 @@ from db.retry_requests import request_retry
 from db.runs import request_run
 from db.viewers import Viewer
 from tests.factories import PASSWORD, make_viewer
-from tests.portal_server import PDF, Request, ScriptedPortal, answer, ordinary_routes
+from tests.portal_server import PDF, Request, ScriptedPortal, answer, ordinary_routes, served_in_thread
 from tests.scheduler_process import SECRET_KEY, SchedulerProcess, start_scheduler
 from tests.waiting import wait_until
 
@@ -36,17 +34,6 @@ class UnsteadyPortal:
     def __init__(self) -> None:
         self.server = ScriptedPortal(ordinary_routes(**dict.fromkeys(NAMES, PASSWORD)))
         self.server.routes["GET /bills/18.pdf"] = self._serve
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-
-    def start(self) -> None:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.server.__aenter__(), self._loop).result(RUN_SECONDS)
-
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.__aexit__(), self._loop).result(RUN_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(RUN_SECONDS)
 
     def count_sign_ins(self) -> Counter[str]:
         """By account, from the log of requests."""
@@ -62,9 +49,8 @@ class UnsteadyPortal:
 @pytest.fixture
 def portal() -> Iterator[UnsteadyPortal]:
     portal = UnsteadyPortal()
-    portal.start()
-    yield portal
-    portal.stop()
+    with served_in_thread(portal.server):
+        yield portal
 
 
 @pytest.fixture
