@@ -5,15 +5,26 @@ for one password, which is wrong there on purpose. Everybody here is fictional.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 ACCOUNTS_CSV = Path(__file__).with_name("accounts.csv")
 
 
+class Offer(Enum):
+    """How a customer gets to the documents; each but the first is there for one customer."""
+
+    LINKS = "a PDF and a CSV linked in each row"
+    BUTTON = "the PDF behind a button, which posts a form with a token"
+    ARCHIVE = "a PDF, and a ZIP of all files"
+    BARE = "a list of PDFs, whose number, dates and amount only the PDF tells"
+    CORRECTED = "as links, and from the second sign-in on the newest bill is a corrected one"
+
+
 @dataclass(frozen=True)
 class Account:
     """One customer. `bills_online` is how many of the most recent monthly bills the portal shows;
-    `busy_answers` is how often the billing page answers 503 after each sign-in."""
+    `busy_answers` is how often the billing page answers 503 after each sign-in; `offer` is how its bills come."""
 
     username: str
     password: str
@@ -25,6 +36,7 @@ class Account:
     bills_online: int
     currency: str = "EUR"
     busy_answers: int = 0
+    offer: Offer = Offer.LINKS
 
 
 # fmt: off
@@ -34,15 +46,15 @@ ACCOUNTS = (
     Account("ben.okafor@example.com", "Demo-Ben-7710", "Ben Okafor", "00417318",
             "18 Mill Road", "Eastmere", 11.2, 4),
     Account("clara.novak@example.com", "Demo-Clara-1954", "Clara Novak", "00418044",
-            "7 Orchard Way", "Thornby", 6.9, 2),
+            "7 Orchard Way", "Thornby", 6.9, 2, offer=Offer.BUTTON),
     Account("daniel.reyes@example.com", "Demo-Daniel-6037", "Daniel Reyes", "00418291",
-            "52 Station Street", "Thornby", 9.7, 3),
+            "52 Station Street", "Thornby", 9.7, 3, offer=Offer.ARCHIVE),
     Account("elif.kaya@example.com", "Demo-Elif-2288", "Elif Kaya", "00419006",
             "11 Harbour View", "Eastmere", 7.3, 4),
     Account("finn.larsen@example.com", "Demo-Finn-9043", "Finn Larsen", "00419557",
             "29 Beacon Hill", "Northcliff", 13.8, 2),
     Account("grace.tanaka@example.com", "Demo-Grace-3176", "Grace Tanaka", "00420113",
-            "4 Chapel Close", "Northcliff", 5.6, 3),
+            "4 Chapel Close", "Northcliff", 5.6, 3, offer=Offer.BARE),
     # Mistyped in accounts.csv (two digits swapped): the one account with wrong credentials.
     Account("hugo.martin@example.com", "Demo-Hugo-5602", "Hugo Martin", "00420870",
             "90 High Street", "Thornby", 10.1, 3),
@@ -70,7 +82,7 @@ ACCOUNTS = (
     Account("rosa.lindqvist@example.com", "Demo-Rosa-2046", "Rosa Lindqvist", "00426338",
             "5 Cooper's Yard", "Thornby", 14.9, 2),
     Account("samir.aziz@example.com", "Demo-Samir-9917", "Samir Aziz", "00426745",
-            "38 Juniper Avenue", "Eastmere", 8.1, 4),
+            "38 Juniper Avenue", "Eastmere", 8.1, 4, offer=Offer.CORRECTED),
     Account("tess.vandijk@example.com", "Demo-Tess-1580", "Tess van Dijk", "00427409",
             "12 Saltmarsh Road", "Northcliff", 9.9, 3),
 )

@@ -14,9 +14,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from demo import pages, script_pages
-from demo.accounts import Account, find_account
-from demo.bills import Bill, describe_status, find_bill, list_bills
-from demo.documents import MEDIA_TYPES, make_document, make_file_name
+from demo.accounts import Account, Offer, find_account
+from demo.bills import Bill, describe_status, list_bills
+from demo.documents import MEDIA_TYPES, is_posted, list_kinds, make_document, make_file_name
 from demo.visitors import (
     SESSION_COOKIE,
     VISITOR_COOKIE,
@@ -78,6 +78,7 @@ class Portal:
             Route("/account", self.show_account),
             Route("/billing", self.show_billing),
             Route("/bills/{number}.{kind}", self.send_document),
+            Route("/bills/{number}/download", self.send_posted_document, methods=["POST"]),
             Route("/script/login", self.show_script_login),
             Route("/script/session", self.sign_in_by_script, methods=["POST"]),
             Route("/script/billing", self.show_script_billing),
@@ -140,7 +141,7 @@ class Portal:
         if account is None:
             raise HTTPException(401)
         today = self.today()
-        return JSONResponse([_describe_bill(bill, describe_status(bill, today)) for bill in list_bills(account, today)])
+        return JSONResponse([_describe_bill(bill, describe_status(bill, today)) for bill in self._list_bills(account)])
 
     async def sign_out(self, request: Request) -> Response:
         self._sessions.close(request)
@@ -152,7 +153,7 @@ class Portal:
         account = self._find_account(request)
         if account is None:
             return RedirectResponse("/login", status_code=303)
-        return _answer_page(pages.render_account(account, list_bills(account, self.today())))
+        return _answer_page(pages.render_account(account, self._list_bills(account)))
 
     async def show_billing(self, request: Request) -> Response:
         session = self._sessions.find(request)
@@ -160,26 +161,43 @@ class Portal:
             return RedirectResponse("/login", status_code=303)
         if session.busy_answers_left > 0:
             return _answer_busy(session)
-        today = self.today()
-        return _answer_page(pages.render_billing(session.account, list_bills(session.account, today), today))
+        token = self._csrf_tokens.make(request.cookies[SESSION_COOKIE])
+        bills, wanted = self._list_bills(session.account), request.query_params.get("page", "")
+        page = min(int(wanted) if wanted.isdecimal() else 1, pages.count_pages(bills)) or 1
+        return _answer_page(pages.render_billing(session.account, bills, self.today(), page, token))
 
     async def send_document(self, request: Request) -> Response:
-        number, kind = request.path_params["number"], request.path_params["kind"]
+        account, kind = self._find_account(request), request.path_params["kind"]
+        if account is None:
+            return RedirectResponse("/login", status_code=303)
+        return self._answer_document(request, account, "" if is_posted(account, kind) else kind)
+
+    async def send_posted_document(self, request: Request) -> Response:
         account = self._find_account(request)
         if account is None:
             return RedirectResponse("/login", status_code=303)
-        bill = find_bill(account, number, self.today())
-        if bill is None or kind not in MEDIA_TYPES:
+        async with request.form(max_files=0) as form:
+            token = str(form.get("csrf_token", ""))
+        if not self._csrf_tokens.is_valid(request.cookies[SESSION_COOKIE], token):
+            raise HTTPException(403, "Your page is out of date. Open it again.")
+        return self._answer_document(request, account, "pdf")
+
+    def _answer_document(self, request: Request, account: Account, kind: str) -> Response:
+        number = request.path_params["number"]
+        bill = next((bill for bill in self._list_bills(account) if bill.number == number), None)
+        if bill is None or kind not in list_kinds(account):
             raise HTTPException(404)
-        return Response(
-            make_document(bill, kind),
-            headers={
-                "Content-Type": MEDIA_TYPES[kind],
-                "Content-Disposition": f'attachment; filename="{make_file_name(bill, kind)}"',
-                "Cache-Control": "private, no-store",
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
+        content = make_document(bill, kind)
+        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+        if request.method == "GET" and request.headers.get("If-None-Match") == etag:
+            return Response(status_code=304, headers=headers)
+        name = make_file_name(bill, kind)
+        headers |= {"Content-Type": MEDIA_TYPES[kind], "Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(content, headers=headers)
+
+    def _list_bills(self, account: Account) -> list[Bill]:
+        return list_current_bills(self._sessions, account, self.today())
 
     def _find_account(self, request: Request) -> Account | None:
         session = self._sessions.find(request)
@@ -225,8 +243,8 @@ class Inspection:
                     "sha256": hashlib.sha256(content).hexdigest(),
                     "size": len(content),
                 }
-                for bill in list_bills(account, self._today())
-                for kind in MEDIA_TYPES
+                for bill in list_current_bills(self._sessions, account, self._today())
+                for kind in list_kinds(account)
                 for content in [make_document(bill, kind)]
             ]
         )
@@ -236,6 +254,12 @@ class Inspection:
         self._sessions.clear()
         self._log.clear()
         return Response(status_code=204)
+
+
+def list_current_bills(sessions: Sessions, account: Account, today: date) -> list[Bill]:
+    """What the account is shown now: a corrected bill is one from the second sign-in on."""
+    is_corrected = account.offer is Offer.CORRECTED and sessions.count_sign_ins(account) > 1
+    return list_bills(account, today, is_corrected=is_corrected)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
@@ -267,7 +291,7 @@ def _answer_script_page(render: Callable[[str], str]) -> HTMLResponse:
 
 def _describe_bill(bill: Bill, status: str) -> dict[str, object]:
     """A bill as the table of the script pages shows it."""
-    names = {"pdf": "PDF", "csv": "Usage CSV"}
+    linked = [kind for kind in list_kinds(bill.account) if not is_posted(bill.account, kind)]
     return {
         "number": bill.number,
         "issued_on": bill.issued_on.isoformat(),
@@ -275,7 +299,7 @@ def _describe_bill(bill: Bill, status: str) -> dict[str, object]:
         "amount": f"{bill.amount:,.2f}",
         "currency": bill.currency,
         "status": status,
-        "documents": [{"text": names[kind], "href": f"/bills/{bill.number}.{kind}"} for kind in MEDIA_TYPES],
+        "documents": [{"text": pages.LINK_WORDS[kind], "href": f"/bills/{bill.number}.{kind}"} for kind in linked],
     }
 
 

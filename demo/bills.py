@@ -6,7 +6,7 @@ content whenever it is looked at. All bills of a month are issued by its 28th an
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
@@ -16,6 +16,7 @@ from demo.accounts import Account
 UNIT_RATE = Decimal("0.2864")
 STANDING_CHARGE_PER_DAY = Decimal("0.4120")
 VAT_RATE = Decimal("0.20")
+CREDIT = Decimal("5.00")
 
 _CENT = Decimal("0.01")
 # Share of the yearly average used in January, February, …
@@ -31,13 +32,15 @@ class UsageDay:
 
 @dataclass(frozen=True)
 class Bill:
-    """One monthly bill. Amounts are in `currency`; `days` covers the whole billing period."""
+    """One monthly bill. Amounts are in `currency`; `days` covers the whole billing period. A corrected bill has a
+    `credit`."""
 
     number: str
     account: Account
     issued_on: date
     due_on: date
     days: tuple[UsageDay, ...]
+    credit: Decimal = Decimal(0)
 
     @property
     def currency(self) -> str:
@@ -61,18 +64,14 @@ class Bill:
 
     @property
     def amount(self) -> Decimal:
-        return self.energy + self.standing_charge + self.vat
+        return self.energy + self.standing_charge + self.vat - self.credit
 
 
-def list_bills(account: Account, today: date) -> list[Bill]:
-    """The account's bills that are online on `today`, newest first."""
+def list_bills(account: Account, today: date, *, is_corrected: bool = False) -> list[Bill]:
+    """The account's bills that are online on `today`, newest first, and that one corrected if so it is."""
     current = _month_index(today)
-    return [_make_bill(account, current - age) for age in range(1, account.bills_online + 1)]
-
-
-def find_bill(account: Account, number: str, today: date) -> Bill | None:
-    """The account's own bill with that number, or None for any other number."""
-    return next((bill for bill in list_bills(account, today) if bill.number == number), None)
+    bills = [_make_bill(account, current - age) for age in range(1, account.bills_online + 1)]
+    return [replace(bills[0], credit=CREDIT), *bills[1:]] if is_corrected else bills
 
 
 def describe_status(bill: Bill, today: date) -> str:

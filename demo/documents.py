@@ -1,22 +1,39 @@
-"""A bill as files: the PDF invoice and the CSV with its daily usage. The same bill, the same bytes."""
+"""A bill as files: the PDF invoice, the CSV with its daily usage, a ZIP of both. The same bill, the same bytes."""
 
 import csv
 import io
+import zipfile
 from datetime import UTC, datetime, time
 from functools import lru_cache
 
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 
+from demo.accounts import Account, Offer
 from demo.bills import STANDING_CHARGE_PER_DAY, UNIT_RATE, VAT_RATE, Bill, UsageDay
 
-MEDIA_TYPES = {"pdf": "application/pdf", "csv": "text/csv; charset=utf-8"}
-_FILE_NAMES = {"pdf": "northwind-invoice-{number}.pdf", "csv": "northwind-usage-{number}.csv"}
+MEDIA_TYPES = {"pdf": "application/pdf", "csv": "text/csv; charset=utf-8", "zip": "application/zip"}
+_FILE_NAMES = {
+    "pdf": "northwind-invoice-{number}.pdf",
+    "csv": "northwind-usage-{number}.csv",
+    "zip": "northwind-{number}.zip",
+}
+_KINDS = {Offer.ARCHIVE: ("pdf", "zip"), Offer.BARE: ("pdf",)}
 
 _TEAL = (15, 92, 99)
 _GREY = (96, 108, 112)
 _INK = (24, 34, 38)
 _LEFT, _WIDTH = 20, 170
+
+
+def list_kinds(account: Account) -> tuple[str, ...]:
+    """The files that each bill of the account comes as."""
+    return _KINDS.get(account.offer, ("pdf", "csv"))
+
+
+def is_posted(account: Account, kind: str) -> bool:
+    """Whether the file is there only for those who press its button."""
+    return account.offer is Offer.BUTTON and kind == "pdf"
 
 
 def make_file_name(bill: Bill, kind: str) -> str:
@@ -25,8 +42,18 @@ def make_file_name(bill: Bill, kind: str) -> str:
 
 @lru_cache(maxsize=512)
 def make_document(bill: Bill, kind: str) -> bytes:
-    """The bill as `pdf` or `csv`; any other kind raises KeyError."""
-    return {"pdf": _make_pdf, "csv": _make_csv}[kind](bill)
+    """The bill as `pdf`, `csv` or `zip`; any other kind raises KeyError."""
+    return {"pdf": _make_pdf, "csv": _make_csv, "zip": _make_zip}[kind](bill)
+
+
+def _make_zip(bill: Bill) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for kind in ("pdf", "csv"):
+            on = bill.issued_on
+            entry = zipfile.ZipInfo(make_file_name(bill, kind), (on.year, on.month, on.day, 6, 0, 0))
+            archive.writestr(entry, make_document(bill, kind))
+    return content.getvalue()
 
 
 def _make_csv(bill: Bill) -> bytes:
@@ -46,7 +73,7 @@ def _make_pdf(bill: Bill) -> bytes:
     pdf.set_auto_page_break(False)
     pdf.set_margins(_LEFT, 20)
     pdf.add_page()
-    _draw_letterhead(pdf)
+    _draw_letterhead(pdf, bill)
     _draw_addresses(pdf, bill)
     _draw_charges(pdf, bill)
     _draw_usage(pdf, bill.days)
@@ -54,7 +81,7 @@ def _make_pdf(bill: Bill) -> bytes:
     return bytes(pdf.output())
 
 
-def _draw_letterhead(pdf: FPDF) -> None:
+def _draw_letterhead(pdf: FPDF, bill: Bill) -> None:
     pdf.set_fill_color(*_TEAL)
     pdf.rect(0, 0, 210, 32, style="F")
     pdf.set_text_color(255, 255, 255)
@@ -62,7 +89,7 @@ def _draw_letterhead(pdf: FPDF) -> None:
     pdf.set_font("Helvetica", "B", 20)
     pdf.cell(110, 12, "Northwind Energy")
     pdf.set_font("Helvetica", "", 14)
-    pdf.cell(60, 12, "Invoice", align="R")
+    pdf.cell(60, 12, "Corrected invoice" if bill.credit else "Invoice", align="R")
 
 
 def _draw_addresses(pdf: FPDF, bill: Bill) -> None:
@@ -87,11 +114,13 @@ def _draw_addresses(pdf: FPDF, bill: Bill) -> None:
 
 
 def _draw_charges(pdf: FPDF, bill: Bill) -> None:
-    lines = (
+    lines = [
         (f"Electricity: {bill.kwh} kWh at {UNIT_RATE}", bill.energy),
         (f"Standing charge: {len(bill.days)} days at {STANDING_CHARGE_PER_DAY}", bill.standing_charge),
         (f"VAT {VAT_RATE:.0%}", bill.vat),
-    )
+    ]
+    if bill.credit:
+        lines.append(("Credit for a reading that was too high", -bill.credit))
     pdf.set_y(92)
     pdf.set_draw_color(210, 218, 220)
     for label, amount in lines:

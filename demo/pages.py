@@ -3,8 +3,12 @@
 from datetime import date
 from html import escape
 
-from demo.accounts import Account
+from demo.accounts import Account, Offer
 from demo.bills import Bill, describe_status
+from demo.documents import is_posted, list_kinds
+
+BILLS_PER_PAGE = 3
+LINK_WORDS = {"pdf": "PDF", "csv": "Usage CSV", "zip": "All files (ZIP)"}
 
 _STYLE = """
 :root { color-scheme: light dark; --bg: #f4f7f7; --card: #fff; --ink: #17262a; --soft: #58696e;
@@ -49,6 +53,8 @@ table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nu
 th, td { padding: .7rem 1.1rem; text-align: left; white-space: nowrap; }
 th { color: var(--soft); font-size: .85rem; font-weight: 600; } td { border-top: 1px solid var(--line); }
 .number { text-align: right; } td a + a { margin-left: .9rem; }
+td form { display: inline-block; margin-right: .9rem; } td button { padding: .1rem .7rem; }
+.pager { margin-top: 1rem; align-items: baseline; color: var(--soft); }
 .status { border-radius: 1rem; padding: .1rem .65rem; font-size: .85rem; font-weight: 600; }
 .paid { color: var(--ok); background: var(--ok-bg); }
 .open { color: var(--warn); background: var(--warn-bg); }
@@ -141,13 +147,35 @@ def _render_newest_bill(bill: Bill) -> str:
 <p class="soft">due on <time datetime="{bill.due_on}">{bill.due_on}</time></p>"""
 
 
-def render_billing(account: Account, bills: list[Bill], today: date) -> str:
+def count_pages(bills: list[Bill]) -> int:
+    return -(-len(bills) // BILLS_PER_PAGE)
+
+
+def render_billing(account: Account, bills: list[Bill], today: date, page: int, csrf_token: str) -> str:
+    """One page of the bills, counted from 1; the token is for the form that sends a document."""
+    shown = bills[(page - 1) * BILLS_PER_PAGE : page * BILLS_PER_PAGE]
     if not bills:
         content = """<div class="card"><h2>There are no bills yet.</h2>
 <p class="soft" style="margin: 0">Your first bill will be here after your first month with us.</p></div>"""
+    elif account.offer is Offer.BARE:
+        items = "".join(
+            f'<li><a href="/bills/{bill.number}.pdf">Invoice {bill.issued_on:%B %Y} (PDF)</a>' for bill in shown
+        )
+        content = f'<div class="card"><ul id="bills">{items}</ul></div>'
     else:
-        rows = "\n".join(_render_bill_row(bill, describe_status(bill, today)) for bill in bills)
-        content = f"""<div class="card scroll" tabindex="0" role="region" aria-label="Bills">
+        content = _render_bill_table(shown, today, csrf_token)
+    return render_page(
+        "Bills and usage",
+        f"""<h1>Bills and usage</h1>
+<p class="soft">{escape(account.name)}, customer number {escape(account.customer_number)}</p>
+{content}{_render_pager(page, count_pages(bills))}""",
+        account,
+    )
+
+
+def _render_bill_table(bills: list[Bill], today: date, csrf_token: str) -> str:
+    rows = "\n".join(_render_bill_row(bill, describe_status(bill, today), csrf_token) for bill in bills)
+    return f"""<div class="card scroll" tabindex="0" role="region" aria-label="Bills">
 <table id="bills">
 <thead><tr><th scope="col">Invoice number</th><th scope="col">Issue date</th><th scope="col">Due date</th>
 <th scope="col" class="number">Amount</th><th scope="col">Currency</th><th scope="col">Status</th>
@@ -155,20 +183,29 @@ def render_billing(account: Account, bills: list[Bill], today: date) -> str:
 <tbody>
 {rows}
 </tbody></table></div>"""
-    return render_page(
-        "Bills and usage",
-        f"""<h1>Bills and usage</h1>
-<p class="soft">{escape(account.name)}, customer number {escape(account.customer_number)}</p>
-{content}""",
-        account,
-    )
 
 
-def _render_bill_row(bill: Bill, status: str) -> str:
+def _render_pager(page: int, pages: int) -> str:
+    if pages < 2:
+        return ""
+    newer = f'<a href="/billing?page={page - 1}">‹ Newer bills</a>' if page > 1 else ""
+    older = f'<a rel="next" href="/billing?page={page + 1}">Older bills ›</a>' if page < pages else ""
+    return f'<nav class="pager" aria-label="Pages of bills">{newer}<span>Page {page} of {pages}</span>{older}</nav>'
+
+
+def _render_bill_row(bill: Bill, status: str, csrf_token: str) -> str:
+    links = "".join(_render_document(bill, kind, csrf_token) for kind in list_kinds(bill.account))
     return f"""<tr><td>{bill.number}</td><td><time datetime="{bill.issued_on}">{bill.issued_on}</time></td>
 <td><time datetime="{bill.due_on}">{bill.due_on}</time></td><td class="number">{bill.amount:,.2f}</td>
 <td>{bill.currency}</td><td><span class="status {status.lower()}">{status}</span></td>
-<td><a href="/bills/{bill.number}.pdf">PDF</a><a href="/bills/{bill.number}.csv">Usage CSV</a></td></tr>"""
+<td>{links}</td></tr>"""
+
+
+def _render_document(bill: Bill, kind: str, csrf_token: str) -> str:
+    if is_posted(bill.account, kind):
+        return f"""<form method="post" action="/bills/{bill.number}/download">
+<input type="hidden" name="csrf_token" value="{escape(csrf_token)}"><button>PDF</button></form>"""
+    return f'<a href="/bills/{bill.number}.{kind}">{LINK_WORDS[kind]}</a>'
 
 
 def render_help(query: str, signed_in: Account | None) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -35,14 +35,20 @@ class Sessions:
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._sign_ins: Counter[str] = Counter()
 
     def open(self, account: Account) -> str:
         """Sign the account in and return the new cookie value."""
         cookie = secrets.token_urlsafe(24)
         self._sessions[cookie] = Session(account, account.busy_answers)
+        self._sign_ins[account.username] += 1
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return cookie
+
+    def count_sign_ins(self, account: Account) -> int:
+        """How often the account was signed in to since the start, or since the last reset."""
+        return self._sign_ins[account.username]
 
     def find(self, request: Request) -> Session | None:
         return self._sessions.get(request.cookies.get(SESSION_COOKIE, ""))
@@ -52,10 +58,11 @@ class Sessions:
 
     def clear(self) -> None:
         self._sessions.clear()
+        self._sign_ins.clear()
 
 
 class CsrfTokens:
-    """Tokens bound to the visitor cookie, so a token is worth nothing without the cookie."""
+    """Tokens bound to a cookie of the visitor's, so a token is worth nothing without the cookie."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)

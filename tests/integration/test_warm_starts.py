@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from db.claiming import claim_runs
 from db.engine import transaction
-from db.models import Run, RunStatus, RunTrigger
+from db.models import Bill, Run, RunStatus, RunTrigger
 from db.runs import request_run
 from portal_import.child import RunOrder
 from scheduler_service.supervision import CHILDREN, start_fork_server
@@ -23,8 +23,12 @@ from tests.scheduler_process import SECRET_KEY
 from tests.watched_run import run_and_tell
 
 RUN_SECONDS = 60
+ACCOUNTS = ("ada.meyer@example.com", "grace.tanaka@example.com")
 ONLY_RUNS_NEED = {"aiohttp", "lxml", "portal_import.run"}
-NO_RUN_NEEDS = {"streamlit", "pandas", "apscheduler", "fastapi", "alembic", "holidays", "scheduler_service.service"} | {
+NO_RUN_NEEDS = {
+    *("streamlit", "pandas", "apscheduler", "fastapi", "alembic", "holidays", "scheduler_service.service"),
+    "pypdfium2",  # only the worker of a run that has PDFs to read
+} | {
     "s3fs",
     "botocore",  # only those who keep bills in S3
 }
@@ -39,12 +43,13 @@ def portal() -> Iterator[DemoPortal]:
 
 @pytest.fixture
 def order(engine: Engine, portal: DemoPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOrder:
-    """A run of one account that was just claimed."""
+    """A run that was just claimed, of an account with a table of bills and of one whose bills only their PDFs tell."""
     monkeypatch.setenv("PUNCTUAL_HOME", str(tmp_path))
     monkeypatch.setenv("PUNCTUAL_SECRET_KEY", SECRET_KEY)
     with transaction(engine) as session:
         viewer = make_viewer(session)
-        job_id = make_demo_job(session, viewer, portal, read_demo_accounts()[:1])
+        accounts = [account for account in read_demo_accounts() if account.username in ACCOUNTS]
+        job_id = make_demo_job(session, viewer, portal, accounts)
         now = datetime.now(UTC)
         request_run(session, viewer, job_id, trigger=RunTrigger.MANUAL, now=now)
         (claim,) = claim_runs(session, now, worker="w", slots=1, lease=timedelta(seconds=RUN_SECONDS)).claims
@@ -67,7 +72,8 @@ def test_run_finds_loaded_what_it_uses_and_nothing_else(engine: Engine, order: R
         child.join(RUN_SECONDS)
     with transaction(engine) as session:
         run = session.get_one(Run, order.run_id)
-        assert (run.status, run.accounts_succeeded) == (RunStatus.COMPLETED, 1)
+        assert (run.status, run.accounts_succeeded) == (RunStatus.COMPLETED, 2)
+        assert session.scalars(select(Bill.amount).where(Bill.username == ACCOUNTS[1])).all().count(None) == 0
     assert loaded_later == set()
     assert held >= ONLY_RUNS_NEED
     assert roots(held) & NO_RUN_NEEDS == set()
