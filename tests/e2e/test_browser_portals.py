@@ -14,6 +14,7 @@ from tests.waiting import wait_until
 
 WAIT_MS = 60_000
 WAIT_SECONDS = 60
+NAME = "Energy: www.evil.example, HTTPS://evil.example/x, ask ada.meyer@evil.example"
 ACCOUNTS = (PROJECT_ROOT / "demo" / "accounts.csv").read_bytes()
 
 
@@ -32,7 +33,7 @@ def test_portal_is_corrected_tested_and_mapped(installation: Installation, page:
     installation.start_scheduler()
     client = signed_in_client(installation)
     form = {
-        "name": "Energy",
+        "name": NAME,
         "login_url": f"{installation.portal}/login",
         "billing_url": f"{installation.portal}/billing",
         "authorised": "true",
@@ -73,6 +74,12 @@ def test_portal_is_corrected_tested_and_mapped(installation: Installation, page:
     wait_until(lambda: said(client, portal)["username_selector"], WAIT_SECONDS, "the settings to be saved")
     after = said(client, portal)
     assert (after["username_selector"], after["column_mapping"]) == ("input[name=email]", {"due_on": "Documents"})
+
+    # What people and portals named is no link, and reads as it was given.
+    page.get_by_role("button", name="1 job").click()
+    page.get_by_role("link", name=NAME).click()
+    expect(page.get_by_role("heading", name=NAME, exact=True)).to_be_visible(timeout=WAIT_MS)
+    assert page.locator("a[href*='evil']").count() == 0
 
 
 def said(client: httpx.Client, portal: dict[str, Any]) -> dict[str, Any]:

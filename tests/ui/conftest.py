@@ -85,5 +85,5 @@ def texts(app: AppTest) -> str:
 
 
 def words(app: AppTest) -> str:
-    """All words on the page as a person reads them, without the escapes that keep Markdown out."""
-    return re.sub(r"\\([^\w\s])", r"\1", texts(app))
+    """All words on the page as a person reads them, without what keeps Markdown and links out of them."""
+    return re.sub(r"\\([^\w\s])", r"\1", texts(app).replace(":small[]", ""))
