@@ -13,6 +13,7 @@ from uuid import UUID
 
 EXIT_LEASE_LOST = 4
 EXIT_PARENT_GONE = 5
+EXIT_CUT_SHORT = 6  # asked to end (SIGTERM) before all accounts had their result
 
 
 @dataclass(frozen=True)

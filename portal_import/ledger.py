@@ -240,14 +240,14 @@ class RunLedger:
         return self._transact(lambda session: read_portal_state(session, portal_id))
 
     def begin_sign_ins(self, portal_id: int, account_ids: Sequence[int]) -> tuple[PortalState, set[int]]:
-        """Note the accounts that are signed in to now; none of them while the portal's breaker is open.
+        """Note the accounts that are signed in to now; none of them while the portal is to be left alone.
 
         Returns those that had not been signed in to in this run before. Raises LeaseLostError.
         """
 
         def begin(session: Session) -> tuple[PortalState, set[int]]:
             state = read_portal_state(session, portal_id)
-            if state.breaker_open_until is not None:
+            if state.breaker_open_until is not None or state.retry_after_at is not None:
                 return state, set()
             return state, begin_sign_ins(session, self._run_id, self._token, account_ids)
 

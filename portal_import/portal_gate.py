@@ -74,8 +74,14 @@ class RunGate:
             await self._wait_for_end_of_rest()
 
     async def begin_sign_in(self, account_id: int) -> None:
-        """Note that the account's password is sent now. Raises SignInForbiddenError when it must not be."""
+        """Note that the account's password is sent now.
+
+        Raises SignInForbiddenError when it must not be, and VisitError as `wait_for_turn` does.
+        """
         is_first = await self._sign_ins.ask(account_id)
+        while self._rest_seconds():  # then nothing was noted
+            await self._wait_for_end_of_rest()
+            is_first = await self._sign_ins.ask(account_id)
         refusal = self.refuse() if self._state.breaker_open_until is not None else None
         if refusal is not None:
             raise SignInForbiddenError(refusal)

@@ -1,6 +1,7 @@
 """A run's places at its portal, which all runs on all machines share."""
 
 import asyncio
+from collections.abc import Callable
 
 from portal_import.batches import Batches
 from portal_import.ledger import PortalSlot, RunLedger, RunPlan
@@ -10,21 +11,23 @@ KEPT_SECONDS = 1.0  # asking anew for each account would cost two trips to the d
 
 
 class PortalPlaces:
-    """Where a run's accounts get their places."""
+    """Where a run's accounts get their places; once the run `is_ending`, they are not waited for any more."""
 
-    def __init__(self, ledger: RunLedger, plan: RunPlan) -> None:
+    def __init__(self, ledger: RunLedger, plan: RunPlan, *, is_ending: Callable[[], bool]) -> None:
         self._ledger = ledger
         self._portal_id = plan.portal_id
         self._places = plan.max_concurrent_accounts
+        self._is_ending = is_ending
         self._wishes = Batches[None, PortalSlot | None](self._try_to_take)
 
-    async def take(self) -> PortalSlot:
-        """Wait until a place is free."""
-        while True:
+    async def take(self) -> PortalSlot | None:
+        """Wait until a place is free; None when the run is to end before."""
+        while not self._is_ending():
             slot = await self._wishes.ask(None)
             if slot is not None:
                 return slot
             await asyncio.sleep(POLL_SECONDS)
+        return None
 
     async def give_back(self, slot: PortalSlot) -> None:
         """Let another account, or another run, have the place."""
@@ -43,11 +46,12 @@ class KeptPlace:
         self._slot: PortalSlot | None = None
         self._taken_at = 0.0
 
-    async def take(self) -> None:
-        """Wait for a place, unless one is held."""
+    async def take(self) -> bool:
+        """Wait for a place, unless one is held; False when the run is to end before there is one."""
         if self._slot is None:
             self._slot = await self._places.take()
             self._taken_at = asyncio.get_running_loop().time()
+        return self._slot is not None
 
     async def offer(self) -> None:
         """Give the place back when it was held for long enough."""

@@ -7,6 +7,8 @@ its lease is lost, and it never writes over what another worker wrote.
 import asyncio
 import logging
 import os
+import signal
+import sys
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,7 +25,7 @@ from db.errors import LeaseLostError, PortalNotAuthorisedError, PunctualError
 from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, LogLevel, ResultCause, ResultStatus, RunStatus
 from db.result_words import count_accounts, describe_failures
 from portal_import.batches import Batches
-from portal_import.child import EXIT_LEASE_LOST, RunOrder
+from portal_import.child import EXIT_CUT_SHORT, EXIT_LEASE_LOST, RunOrder
 from portal_import.engine.engines import AccountEngine, limit_accounts_at_once, open_engine
 from portal_import.engine.errors import EngineUnavailableError
 from portal_import.engine.pdf_reader import PdfReader
@@ -51,7 +53,10 @@ logger = logging.getLogger(__name__)
 
 
 def execute_run(order: RunOrder, started_at: datetime) -> None:
-    """Do the run that was ordered, and end the process when its claim is lost. It began at `started_at`."""
+    """Do the run that was ordered, and end the process when its claim is lost. It began at `started_at`.
+
+    SIGTERM cuts it short: the accounts that are being visited are finished, and no other is begun.
+    """
     settings = read_settings()
     logging.basicConfig(level=settings.log_level, format=f"%(asctime)s run {order.run_id} %(levelname)s %(message)s")
     engine = create_database_engine(make_url(order.database_url), application=f"run {order.run_id}", pool_size=2)
@@ -66,12 +71,14 @@ def execute_run(order: RunOrder, started_at: datetime) -> None:
         ),
     )
     try:
-        asyncio.run(work.run())
+        is_done = asyncio.run(work.run())
     except* LeaseLostError:
         logger.warning("the claim was lost; leaving the run to its new worker")
         os._exit(EXIT_LEASE_LOST)
     finally:
         ledger.close()
+    if not is_done:
+        sys.exit(EXIT_CUT_SHORT)
 
 
 class Work(NamedTuple):
@@ -94,16 +101,24 @@ class ImportRun:
         self._store = store
         self._limits = limits
         self._pdfs = PdfReader()
+        self._is_ending = self._is_cut_short = False
 
-    async def run(self) -> None:
-        """Do everything that is left of the run and end it. Raises LeaseLostError."""
+    async def run(self) -> bool:
+        """Do everything that is left of the run and end it; False when SIGTERM cut it short, and it goes on later.
+
+        Raises LeaseLostError.
+        """
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._wind_up)
         try:
             plan = await self._ledger.in_thread(self._ledger.load_plan)
         except PortalNotAuthorisedError as error:
             await self._finish(RunStatus.FAILED, str(error))
-            return
-        at_once = limit_accounts_at_once(plan.engine, plan.max_concurrent_accounts)
-        plan = replace(plan, max_concurrent_accounts=at_once)
+        else:
+            at_once = limit_accounts_at_once(plan.engine, plan.max_concurrent_accounts)
+            await self._carry_out(replace(plan, max_concurrent_accounts=at_once))
+        return not self._is_cut_short
+
+    async def _carry_out(self, plan: RunPlan) -> None:
         if plan.accounts_total == 0:
             without = NO_TESTED_ACCOUNT if plan.is_test else NO_ACCOUNT_LEFT if plan.is_retry else NO_ACCOUNTS
             await self._finish(RunStatus.FAILED, without)
@@ -113,6 +128,8 @@ class ImportRun:
                 await self._import_accounts(plan, engine)
         except EngineUnavailableError as error:
             await self._finish(RunStatus.FAILED, str(error))
+            return
+        if self._is_cut_short:
             return
         counts = await self._ledger.in_thread(self._ledger.count_results)
         if plan.is_test:
@@ -128,7 +145,7 @@ class ImportRun:
             plan,
             engine,
             gate,
-            PortalPlaces(self._ledger, plan),
+            PortalPlaces(self._ledger, plan, is_ending=lambda: self._is_ending),
             WaitingAccounts(self._ledger, plan.account_ids),
             Batches(partial(self._record_all, plan, gate)),
         )
@@ -144,11 +161,16 @@ class ImportRun:
         place = KeptPlace(work.places)
         try:
             while (account := await work.waiting.take()) is not None:
+                if self._is_ending:
+                    self._is_cut_short = True
+                    return
                 refusal = (None if work.plan.is_test else _leave_alone(account)) or work.gate.refuse()
                 if refusal is not None:
                     ended = EndedAccount(account, refusal, None)
+                elif not await place.take():
+                    self._is_cut_short = True
+                    return
                 else:
-                    await place.take()
                     started_at = datetime.now(UTC)
                     outcome = await self._import(work.plan, work.engine, work.gate, account)
                     ended = EndedAccount(account, outcome, started_at)
@@ -247,6 +269,9 @@ class ImportRun:
 
     async def _finish(self, outcome: RunStatus, reason: str | None) -> None:
         await self._ledger.in_thread(self._ledger.finish, outcome, reason)
+
+    def _wind_up(self) -> None:
+        self._is_ending = True
 
     async def _tick_forever(self, gate: RunGate) -> None:
         """Store the log, and learn what other runs have found out about the portal."""

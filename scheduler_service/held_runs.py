@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from db.claiming import Claim
 from db.claims import renew_leases
 from db.engine import transaction
-from scheduler_service.supervision import EndCause, Supervisor
+from scheduler_service.supervision import FINISH_SECONDS, EndCause, Supervisor
 
 END_SECONDS = 5
 
@@ -64,15 +64,16 @@ class HeldRuns:
                 supervisor.hold_until(held_until)
 
     def drain(self, grace_seconds: float) -> None:
-        """Return once no run is held: those that take longer than the grace go back to the queue.
+        """Return once no run is held: those that take longer go back to the queue.
 
-        The leases must go on being renewed meanwhile.
+        The last seconds of the grace are for the accounts that are being visited. The leases must go on being
+        renewed meanwhile.
         """
-        if self._wait_until_idle(grace_seconds):
+        if self._wait_until_idle(max(0.0, grace_seconds - FINISH_SECONDS)):
             return
         for supervisor in self._list_supervisors():
             supervisor.end(EndCause.DRAIN)
-        self._wait_until_idle(END_SECONDS)
+        self._wait_until_idle(FINISH_SECONDS + END_SECONDS)
 
     def _list_supervisors(self) -> list[Supervisor]:
         with self._lock:

@@ -25,11 +25,13 @@ from db.claims import finish_run, requeue_run
 from db.engine import transaction
 from db.models import RunStatus
 from portal_import.browser_folders import remove_leftovers
-from portal_import.child import EXIT_LEASE_LOST, RunOrder, run_in_child
+from portal_import.child import EXIT_CUT_SHORT, EXIT_LEASE_LOST, RunOrder, run_in_child
 from scheduler_service.outages import describe_outage
 
-KILL_AFTER_SECONDS = 1.0
+FINISH_SECONDS = 5.0  # for the accounts that are being visited, before the child is killed
+SIGNAL_AGAIN_SECONDS = 1.0
 SETTLE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
+CUT_SHORT_CODES = (EXIT_CUT_SHORT, -signal.SIGTERM)
 CHILDREN = multiprocessing.get_context("forkserver")
 PRELOADED = ["scheduler_service.fork_server"]
 
@@ -128,7 +130,7 @@ class Supervisor:
                 )
                 child.start()
             self._watch(child.sentinel)
-            exit_code = _end_process(child)
+            exit_code = _end_process(child, self._finish_seconds())
         _clean_up()
         return exit_code
 
@@ -144,6 +146,10 @@ class Supervisor:
             elif time.monotonic() >= self._held_until:
                 logger.error("run %s: its lease could not be renewed in time", self.claim.run_id)
                 self.end(EndCause.LEASE_LOST)
+
+    def _finish_seconds(self) -> float:
+        """None for who lost the lease: somebody else may be at the same accounts already."""
+        return 0.0 if self._cause == EndCause.LEASE_LOST else FINISH_SECONDS
 
     def _settle(self, exit_code: int | None) -> None:
         """Write the outcome that the child could not write; nothing when it has."""
@@ -165,7 +171,7 @@ class Supervisor:
             elif self._cause == EndCause.TIMEOUT:
                 reason = f"not done within {self.claim.timeout_seconds} seconds"
                 finish_run(session, run_id, token, RunStatus.TIMED_OUT, reason, now)
-            elif self._cause == EndCause.DRAIN or (self._cause is None and exit_code == -signal.SIGTERM):
+            elif self._cause == EndCause.DRAIN or (self._cause is None and exit_code in CUT_SHORT_CODES):
                 # A SIGTERM of somebody else's: systemd, for one, sends it to the children as well.
                 requeue_run(session, run_id, token, "its worker was shut down", now, is_fault=False)
             elif self._cause is None and exit_code != EXIT_LEASE_LOST:
@@ -174,12 +180,21 @@ class Supervisor:
                     logger.error("run %s: %s", run_id, reason)
 
 
-def _end_process(child: BaseProcess) -> int | None:
-    """End the child and all that it started: SIGTERM, then SIGKILL a second later; returns its exit code."""
-    if not wait([child.sentinel], timeout=0):
-        _signal_group(child, signal.SIGTERM)
-        while not wait([child.sentinel], timeout=KILL_AFTER_SECONDS):
-            _signal_group(child, signal.SIGKILL)
+def _end_process(child: BaseProcess, finish_seconds: float) -> int | None:
+    """End the child and all that it started; returns its exit code.
+
+    SIGTERM lets it finish the accounts that it is at, for as long as it may; then comes SIGKILL.
+    """
+    killed_at = time.monotonic() + finish_seconds
+    is_over = bool(wait([child.sentinel], timeout=0))
+    while not is_over:
+        left = killed_at - time.monotonic()
+        if left > 0 and child.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGTERM)  # not to the group: a browser that it started is still needed
+        else:
+            _kill_group(child)
+        is_over = bool(wait([child.sentinel], timeout=min(left, SIGNAL_AGAIN_SECONDS) if left > 0 else 1.0))
     with _starting_or_collecting:
         child.join()
         exit_code = child.exitcode
@@ -198,15 +213,15 @@ def _clean_up() -> None:
         logger.error("what browsers left behind could not be removed: %s", error)
 
 
-def _signal_group(child: BaseProcess, what: signal.Signals) -> None:
-    """Signal the child's process group, or the child where it has not made its group yet."""
+def _kill_group(child: BaseProcess) -> None:
+    """Kill the child's process group, or the child where it has not made its group yet."""
     if child.pid is None:
         return
     try:
-        os.killpg(child.pid, what)
+        os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:
         with suppress(ProcessLookupError):
-            os.kill(child.pid, what)
+            os.kill(child.pid, signal.SIGKILL)
 
 
 def _explain_exit(code: int | None) -> str:

@@ -4,8 +4,8 @@ An import and a test of the sign-in are such visits.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -124,18 +124,26 @@ async def conduct_visit(
 
 
 class _UntimedGate:
-    """The gate, with what is waited for a turn added to the account's time."""
+    """The gate, with what is waited at it added to the account's time."""
 
     def __init__(self, gate: PortalGate, deadline: asyncio.Timeout) -> None:
-        self.begin_sign_in = gate.begin_sign_in
         self.postpone = gate.postpone
         self._gate = gate
         self._deadline = deadline
 
     async def wait_for_turn(self) -> None:
+        with self._stopped_clock():
+            await self._gate.wait_for_turn()
+
+    async def begin_sign_in(self) -> None:
+        with self._stopped_clock():
+            await self._gate.begin_sign_in()
+
+    @contextmanager
+    def _stopped_clock(self) -> Generator[None]:
         loop, when = asyncio.get_running_loop(), self._deadline.when()
         started = loop.time()
-        await self._gate.wait_for_turn()
+        yield
         if when is not None and not self._deadline.expired():
             self._deadline.reschedule(when + loop.time() - started)
 

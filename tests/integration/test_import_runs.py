@@ -15,6 +15,7 @@ from db.accounts import NewAccount
 from db.engine import transaction
 from db.jobs import get_job
 from db.models import Account, Bill, Job, Portal, Result, ResultStatus, Role, Run, RunStatus, RunTrigger
+from db.retry_requests import request_retry
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
 from portal_import.portal_gate import SIGNED_IN_BEFORE
@@ -160,7 +161,7 @@ def test_killed_run_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("latency_ms", [60])
-def test_stopped_run_keeps_what_it_brought(
+def test_stopped_run_keeps_what_it_brought_and_another_goes_on_from_there(
     engine: Engine, portal: DemoPortal, scheduler: SchedulerProcess, viewer: Viewer
 ) -> None:
     job_id = add_job(engine, viewer, portal, read_demo_accounts())
@@ -171,8 +172,63 @@ def test_stopped_run_keeps_what_it_brought(
     run = wait_for_end(engine, run_id)
     assert run.status == RunStatus.STOPPED
     assert 3 <= run.accounts_done < 20
-    assert len(list_results(engine, run_id)) == run.accounts_done
+    done = set(list_results(engine, run_id))
+    assert len(done) == run.accounts_done
+    assert set(portal.list_sign_ins()) == done  # what was being visited was finished
     wait_until(lambda: not scheduler.list_children(), 10, "the child's end")
+
+    with transaction(engine) as session:
+        following = request_retry(session, viewer, run_id, now=now()).id
+    assert wait_for_end(engine, following).status == RunStatus.PARTIAL
+    assert set(list_results(engine, following)) == {a.username for a in read_demo_accounts()} - done
+    check_all_signed_in_to_once(portal)
+
+
+def check_all_signed_in_to_once(portal: DemoPortal) -> None:
+    sign_ins = portal.list_sign_ins()
+    assert (len(sign_ins), set(sign_ins.values())) == (20, {1})
+
+
+@pytest.mark.parametrize("latency_ms", [60])
+def test_run_that_took_too_long_is_gone_on_with_by_itself(
+    engine: Engine, portal: DemoPortal, scheduler: SchedulerProcess, viewer: Viewer
+) -> None:
+    job_id = add_job(engine, viewer, portal, read_demo_accounts())
+    with transaction(engine) as session:
+        session.get_one(Job, job_id).timeout_seconds = 3
+    run = wait_for_end(engine, run_now(engine, viewer, job_id))
+    assert run.status == RunStatus.TIMED_OUT
+    done = set(list_results(engine, run.id))
+    assert 0 < len(done) < 20
+    with transaction(engine) as session:
+        following = session.scalars(select(Run).where(Run.parent_run_id == run.id)).one().id
+        session.get_one(Job, job_id).timeout_seconds = 3600
+    assert wait_for_end(engine, following).status in (RunStatus.PARTIAL, RunStatus.TIMED_OUT)
+    assert set(portal.list_sign_ins().values()) == {1}
+
+
+@pytest.mark.parametrize("latency_ms", [60])
+def test_service_that_is_replaced_in_the_middle_of_a_run(
+    engine: Engine, portal: DemoPortal, viewer: Viewer, tmp_path: Path
+) -> None:
+    """As at a redeploy: SIGTERM, a grace too short for the run, and another service after it."""
+    first = start_scheduler(engine, tmp_path, drain_seconds=0)
+    run_id = run_now(engine, viewer, add_job(engine, viewer, portal, read_demo_accounts()))
+    wait_for_results(engine, run_id, 3)
+    first.send(signal.SIGTERM)
+    assert first.wait() == 0
+    run = get_run(engine, run_id)
+    assert (run.status, run.attempt) == (RunStatus.QUEUED, 1)
+    done = set(list_results(engine, run_id))
+    assert 3 <= len(done) < 20
+    assert set(portal.list_sign_ins()) == done
+    second = start_scheduler(engine, tmp_path)
+    try:
+        run = wait_for_end(engine, run_id)
+    finally:
+        second.kill()
+    assert (run.status, run.attempt, run.accounts_done, run.accounts_succeeded) == (RunStatus.PARTIAL, 1, 20, 19)
+    check_all_signed_in_to_once(portal)
 
 
 @pytest.mark.parametrize("latency_ms", [60])
