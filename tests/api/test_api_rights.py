@@ -35,6 +35,7 @@ READS = [
 WRITES = [
     ("PATCH", "/jobs/{job_id}"),
     ("PUT", "/jobs/{job_id}/accounts"),
+    ("POST", "/jobs/{job_id}/accounts/preview"),
     ("DELETE", "/jobs/{job_id}"),
     ("POST", "/jobs/{job_id}/run"),
     ("POST", "/jobs/{job_id}/stop"),
@@ -66,7 +67,12 @@ WITHOUT_OWNER = [
     ("GET", "/metrics"),
 ]
 SIGNED_IN = READS + WRITES + CALENDAR_READS + CALENDAR_WRITES + NEW_CALENDARS + WITHOUT_OWNER
-MULTIPART = [("POST", "/jobs"), ("PUT", "/jobs/{job_id}/accounts"), ("POST", "/calendars/import")]
+MULTIPART = [
+    ("POST", "/jobs"),
+    ("PUT", "/jobs/{job_id}/accounts"),
+    ("POST", "/jobs/{job_id}/accounts/preview"),
+    ("POST", "/calendars/import"),
+]
 AT_FIVE: dict[str, Any] = {"schedule_type": "daily", "schedule_config": {"hour": 5, "minute": 0}}
 ONE_RETRY: dict[str, Any] = {"max_attempts": 2, "retry_delay_seconds": 300}
 # No run of the story is live, none failed for a passing reason, and its portal's breaker is not open.
@@ -76,7 +82,7 @@ PUBLIC = [("GET", "/health"), ("POST", "/auth/login")]
 
 def call(client: TestClient, route: tuple[str, str], story: Story) -> tuple[int, str]:
     method, path = route
-    files = {"csv": ("accounts.csv", CSV, "text/csv")} if method == "PUT" else None
+    files = {"csv": ("accounts.csv", CSV, "text/csv")} if "/accounts" in path and method != "GET" else None
     answer = client.request(method, path.format(**vars(story)), json=body_of(route, story), files=files)
     return answer.status_code, answer.text
 
