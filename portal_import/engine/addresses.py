@@ -1,6 +1,7 @@
 """URLs as pages write them: resolving, comparing, and showing them without what may be secret."""
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -14,6 +15,7 @@ _BEFORE_QUERY = re.compile(r"^[^?#]+")  # where browsers read a backslash as a s
 _IGNORED_IN_ATTRIBUTES = re.compile(r"[\t\r\n]")
 
 
+@lru_cache(maxsize=256)  # the pages of all accounts name the same few
 def resolve(base: str, reference: str) -> str | None:
     """The absolute http(s) URL that `reference` means on a page at `base`, without its fragment.
 
@@ -39,6 +41,7 @@ def resolve(base: str, reference: str) -> str | None:
     return absolute if len(absolute) <= MAX_LENGTH else None
 
 
+@lru_cache(maxsize=256)
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: what must be equal for a password to be sent."""
     parts = urlsplit(url)

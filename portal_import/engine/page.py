@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import lxml.etree
@@ -104,21 +104,28 @@ class Page:
 
 def decode_page(url: str, status: int, content_type_header: str, body: bytes) -> Page:
     """The page of an answer: its encoding by BOM, header or `<meta>`, else UTF-8 or Windows-1252."""
-    header = Message()
-    header["Content-Type"] = content_type_header
-    content_type = header.get_content_type() if content_type_header.strip() else ""
-    encoding = _find_encoding(body, header.get_param("charset"))
+    content_type, declared = _read_content_type(content_type_header)
+    encoding = _find_encoding(body, declared)
     text = body.decode(encoding, "replace").removeprefix("\ufeff")
     return Page(url, status, content_type, encoding, text)
 
 
-def _find_encoding(body: bytes, declared: object) -> str:
+@lru_cache(maxsize=64)
+def _read_content_type(header: str) -> tuple[str, str | None]:
+    """The type, and the encoding that is declared with it."""
+    message = Message()
+    message["Content-Type"] = header
+    charset = message.get_param("charset")
+    return message.get_content_type() if header.strip() else "", charset if isinstance(charset, str) else None
+
+
+def _find_encoding(body: bytes, declared: str | None) -> str:
     for bom, name in _BOMS:
         if body.startswith(bom):
             return name
     meta = _META_CHARSET.search(body[:_META_SEARCH_BYTES])
     for label in (declared, meta[1].decode() if meta else None):
-        name = _codec_name(label) if isinstance(label, str) else None
+        name = _codec_name(label) if label is not None else None
         if name:
             return name
     try:
@@ -129,6 +136,7 @@ def _find_encoding(body: bytes, declared: object) -> str:
     return "utf-8"
 
 
+@lru_cache(maxsize=64)
 def _codec_name(label: str) -> str | None:
     """Python's name for the encoding; None for one that it lacks and for codecs that pages never mean."""
     try:
