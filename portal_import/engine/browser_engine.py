@@ -6,6 +6,7 @@ with the browser's cookies and name, so that they are streamed, capped and store
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,7 @@ from playwright.async_api import Page as BrowserPage
 
 from portal_import.engine.account_visit import visit_account
 from portal_import.engine.browser_errors import explained
+from portal_import.engine.browser_proxy import BrowserProxy
 from portal_import.engine.browser_sign_in import open_billing_page, shows_bills
 from portal_import.engine.chromium import Chromium
 from portal_import.engine.client import Cookie, PortalClient
@@ -86,6 +88,7 @@ class _BrowserVisitor:
         self._chromium = chromium
         self._rules = rules
         self._repetition = Repetition(rules.limits, report=rules.report, sleep=rules.sleep)
+        self._proxy = BrowserProxy(rules.limits)
         self._client = PortalClient(
             rules.limits,
             report=rules.report,
@@ -95,18 +98,19 @@ class _BrowserVisitor:
         )
 
     async def __aenter__(self) -> Self:
-        async with explained(self._rules.limits):
-            self._context = await self._chromium.open_context()
-        await self._client.__aenter__()
+        async with AsyncExitStack() as opened:
+            await opened.enter_async_context(self._client)
+            await opened.enter_async_context(self._proxy)
+            async with explained(self._rules.limits):
+                self._context = await self._chromium.open_context(self._proxy.settings)
+            opened.push_async_callback(self._chromium.close_context, self._context)
+            self._opened = opened.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            await self._client.__aexit__(kind, error, traceback)
-        finally:
-            await self._chromium.close_context(self._context)
+        await self._opened.aclose()
 
     @property
     def retry_attempts(self) -> int:
@@ -118,7 +122,7 @@ class _BrowserVisitor:
             page = await self._context.new_page()
             self._context.on("page", _close_other)
             watch = PasswordWatch(await self._context.new_cdp_session(page), rules.login.password)
-        self._tab = Tab(page, rules.limits, self._repetition, rules.gate)
+        self._tab = Tab(page, self._proxy, rules.limits, self._repetition, rules.gate)
         return await open_billing_page(self._tab, watch, rules)
 
     async def open_page(self, url: str, *, referer: str) -> Page:

@@ -69,6 +69,10 @@ async def _sign_in(tab: Tab, watch: PasswordWatch, opened: Snapshot, rules: Visi
     answer = (await tab.look(_is_any)).page
     if watch.refusal is not None:
         raise watch.refusal
+    failure = tab.explain_failed_post()
+    if failure is not None:
+        words = f"the sign-in failed and was not sent a second time: {failure}"
+        raise VisitError(words, failure.status, detail=failure.detail, cause=failure.cause)
     if tab.traffic.count == seen:
         raise VisitError(
             "the sign-in form sent nothing when its button was pressed; set a selector for the button",

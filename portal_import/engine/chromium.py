@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from playwright.async_api import Browser, BrowserContext, Error, Playwright, async_playwright
+from playwright.async_api import Browser, BrowserContext, Error, Playwright, ProxySettings, async_playwright
 
 from portal_import.browser_folders import browser_folder, end_processes
 from portal_import.engine.errors import EngineUnavailableError
@@ -56,10 +56,12 @@ class Chromium:
                 self.user_agent = f"{version['userAgent']} Punctual/{VERSION}"
             return self._browser
 
-    async def open_context(self) -> BrowserContext:
+    async def open_context(self, proxy: ProxySettings) -> BrowserContext:
         """A visitor without a past: no cookies, no storage, nothing cached."""
         browser = await self.start()
-        return await browser.new_context(user_agent=self.user_agent, service_workers="block", accept_downloads=False)
+        return await browser.new_context(
+            user_agent=self.user_agent, proxy=proxy, service_workers="block", accept_downloads=False
+        )
 
     async def close_context(self, context: BrowserContext) -> None:
         """End the visit; if need be, with the browser."""

@@ -86,11 +86,7 @@ def explain_request_error(error: aiohttp.ClientError | OSError, timeout_seconds:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return _unreachable("the portal could not be reached: its host name was not found", detail)
     if isinstance(error, aiohttp.ClientConnectorError):
-        refusal = explain_refusal_of_addresses(error.os_error)
-        if refusal is not None:
-            words = f"nothing was sent to {error.host}: {refusal}"
-            return VisitError(words, detail=detail, cause=ResultCause.FORBIDDEN_ADDRESS)
-        return _unreachable(f"the portal could not be reached: {_describe_os_error(error)}", detail)
+        return explain_connection_error(error.host, error.os_error, detail)
     if isinstance(error, aiohttp.ClientPayloadError):
         return _unreachable("the portal's answer broke off before its end", detail)
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -100,6 +96,15 @@ def explain_request_error(error: aiohttp.ClientError | OSError, timeout_seconds:
     if isinstance(error, aiohttp.InvalidURL):
         return VisitError("an address that the portal gave is not valid", detail=detail)
     return VisitError("the portal's answer is not valid HTTP", detail=detail)
+
+
+def explain_connection_error(host: str, error: OSError, detail: str) -> VisitError:
+    """Why no connection to the host could be made."""
+    refusal = explain_refusal_of_addresses(error)
+    if refusal is not None:
+        words = f"nothing was sent to {host}: {refusal}"
+        return VisitError(words, detail=detail, cause=ResultCause.FORBIDDEN_ADDRESS)
+    return _unreachable(f"the portal could not be reached: {_describe_os_error(error)}", detail)
 
 
 def _unreachable(words: str, detail: str) -> PassingError:

@@ -10,6 +10,7 @@ from playwright.async_api import Page as BrowserPage
 
 from portal_import.engine.addresses import show
 from portal_import.engine.browser_errors import explain_browser_error, explained
+from portal_import.engine.browser_proxy import BrowserProxy
 from portal_import.engine.errors import PassingError, VisitError, cause_of_status, describe_status
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.page import Element, Page
@@ -45,12 +46,14 @@ class Tab:
     def __init__(
         self,
         browser_page: BrowserPage,
+        proxy: BrowserProxy,
         limits: Limits,
         repetition: Repetition,
         gate: PortalGate,
     ) -> None:
         self.browser_page = browser_page
         self.traffic = Traffic(browser_page)
+        self._proxy = proxy
         self._limits = limits
         self._repetition = repetition
         self._gate = gate
@@ -83,19 +86,29 @@ class Tab:
         await self._heed_retry_after(response)
         return response.status
 
+    def explain_failed_post(self) -> VisitError | None:
+        """Why the newest form that was sent was not answered; None when it was."""
+        failure = self.traffic.post_failure
+        if failure is None:
+            return None
+        seconds = self._limits.request_timeout_seconds
+        return self._proxy.failure or explain_browser_error(Error(failure), seconds)
+
     async def settle(self) -> None:
         """Wait until the page has come to rest."""
         await self.traffic.settle(self._limits.request_timeout_seconds)
 
     async def _open(self, url: str, referer: str | None) -> None:
         await self._gate.wait_for_turn()
+        self._proxy.failure = None
         seconds = self._limits.request_timeout_seconds
         try:
             response = await self.browser_page.goto(
                 url, referer=referer, wait_until="domcontentloaded", timeout=seconds * 1000
             )
         except Error as error:
-            raise explain_browser_error(error, seconds) from None
+            # The proxy knows why a connection was not made, the browser only that it was not.
+            raise self._proxy.failure or explain_browser_error(error, seconds) from None
         if response is None:
             return
         wait_seconds = await self._heed_retry_after(response)

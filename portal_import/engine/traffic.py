@@ -13,6 +13,9 @@ _POLL_SECONDS = 0.05
 _COUNTED = frozenset({"document", "stylesheet", "script", "xhr", "fetch", "other"})
 
 
+_ABANDONED = "ERR_ABORTED"  # by the page itself, when it went on to another
+
+
 class Traffic:
     """The requests of one tab. `count` is how many there were; `document_status` is of the newest document."""
 
@@ -21,13 +24,14 @@ class Traffic:
         self._under_way: dict[Request, float] = {}
         self._last_change = time.monotonic()
         self._answers: dict[str, Response] = {}
+        self.post_failure: str | None = None
         self.count = 0
         self.document_status = 200
         self.document_type = ""
         tab.on("request", self._note_request)
         tab.on("response", self._note_response)
         tab.on("requestfinished", self._note_end)
-        tab.on("requestfailed", self._note_end)
+        tab.on("requestfailed", self._note_failure)
 
     def find_answer_to_post(self, url: str) -> Response | None:
         """What the newest POST to that address was answered with."""
@@ -64,6 +68,11 @@ class Traffic:
         if is_document and not 300 <= response.status < 400:
             self.document_status = response.status
             self.document_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def _note_failure(self, request: Request) -> None:
+        self._note_end(request)
+        if request.method == "POST" and request.failure and _ABANDONED not in request.failure:
+            self.post_failure = request.failure
 
     def _note_end(self, request: Request) -> None:
         if self._under_way.pop(request, None) is not None:
