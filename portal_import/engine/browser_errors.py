@@ -67,13 +67,19 @@ def explain_browser_error(error: Error, timeout_seconds: float) -> VisitError:
 
 
 @asynccontextmanager
-async def explained(limits: Limits) -> AsyncGenerator[None]:
-    """Turn Playwright's exceptions into VisitErrors; give up on a page whose scripts never pause."""
+async def explained(limits: Limits, action: str | None = None) -> AsyncGenerator[None]:
+    """Turn Playwright's exceptions into VisitErrors; give up on a page whose scripts never pause.
+
+    `action` says what the page did not let happen where Playwright waited for it in vain.
+    """
     seconds = limits.request_timeout_seconds
     try:
         async with asyncio.timeout(seconds):
             yield
     except Error as error:
+        # Without the original: its text, and what it was raised from, may quote what was typed.
+        if action is not None and isinstance(error, TimeoutError):
+            raise VisitError(action, ResultStatus.PORTAL_CHANGED, cause=ResultCause.SELECTOR) from None
         raise explain_browser_error(error, seconds) from None
     except builtins.TimeoutError:
         raise VisitError(

@@ -26,10 +26,11 @@ _OF_THE_CONNECTION = (b"connection:", b"proxy-connection:", b"proxy-authorizatio
 
 
 class BrowserProxy:
-    """One visit's proxy. `failure` is the newest reason for which a connection was not made or was cut off."""
+    """One visit's proxy. `failure` is why a connection was not made or was cut off, the newest of the reasons."""
 
     def __init__(self, limits: Limits) -> None:
         self.failure: VisitError | None = None
+        self.overflow: VisitError | None = None
         self._limits = limits
         self._make_socket = make_socket_factory(allows_private=limits.allows_private_networks)
         self._bytes_left = limits.max_page_bytes * PAGES_WEIGH
@@ -127,7 +128,9 @@ class BrowserProxy:
             self._bytes_left -= len(chunk)
             if self._bytes_left < 0:
                 allowed = self._limits.max_page_bytes * PAGES_WEIGH
-                self.failure = VisitError(f"the portal's pages sent more than the {allowed:,} bytes allowed to a visit")
+                self.overflow = VisitError(
+                    f"the portal's pages sent more than the {allowed:,} bytes allowed to a visit"
+                )
                 raise OSError("too much")
             writer.write(chunk)
             await writer.drain()

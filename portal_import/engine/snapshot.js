@@ -7,6 +7,7 @@
   const LEFT_OUT = new Set(["SCRIPT", "STYLE", "NOSCRIPT", "TEMPLATE", "IFRAME", "OBJECT", "EMBED"]);
   const CONTROLS = "input, button, select, textarea, a, [role=button]";
   const FIELDS = "input:not([type=hidden]):not([type=password]):not([type=submit]):not([type=button])";
+  const USERNAME = /user|log.?in|mail|customer|kunden|benutzer/i;
   const NO_FORM_INSIDE = new Set(["TABLE", "TBODY", "THEAD", "TR", "UL", "OL", "DL", "P", "LABEL", "SPAN"]);
   const inert = document.implementation.createHTMLDocument("");
   const live = [];
@@ -21,29 +22,37 @@
     node.querySelector(selector) || (node.shadowRoot && node.shadowRoot.querySelector(selector));
   const isShown = (node) => !node.checkVisibility || node.checkVisibility({ visibilityProperty: true });
 
-  // The smallest part around a password field without a form that also holds a field for the username.
-  const madeForms = new Set();
-  const collect = (root) => {
+  // A password field without a form, or where there is none at all a field for a username, and the smallest part around
+  // it that also holds the button, and for a password a field for the username.
+  const controls = [];
+  const gather = (root) => {
     for (const node of root.querySelectorAll("*")) {
-      if (node.shadowRoot) collect(node.shadowRoot);
-      if (node.localName !== "input" || node.type !== "password" || node.form || !isShown(node)) continue;
-      for (let around = parentOf(node); around; around = parentOf(around)) {
-        if (holds(around, "form")) break;
-        if (NO_FORM_INSIDE.has(around.tagName) || !holds(around, FIELDS)) continue;
-        if (!holds(around, "button, [role=button], [type=submit]") && around !== document.body) continue;
-        madeForms.add(around);
-        break;
-      }
+      if (node.shadowRoot) gather(node.shadowRoot);
+      if (node.localName === "input") controls.push(node);
     }
   };
-  collect(document);
+  gather(document);
+  const shown = controls.filter(isShown);
+  const passwords = shown.filter((node) => node.type === "password");
+  const usernames = shown.filter((node) => ["text", "email", "tel"].includes(node.type) && USERNAME.test(
+    [node.autocomplete, node.type, node.name, node.id].join(" ")));
+  const madeForms = new Set();
+  for (const node of passwords.length ? passwords : usernames) {
+    for (let around = node.form ? null : parentOf(node); around; around = parentOf(around)) {
+      if (holds(around, "form")) break;
+      if (NO_FORM_INSIDE.has(around.tagName) || (passwords.length && !holds(around, FIELDS))) continue;
+      if (!holds(around, "button, [role=button], [type=submit]") && around !== document.body) continue;
+      madeForms.add(around);
+      break;
+    }
+  }
 
   const top = inert.createElement("html");
-  const waiting = [[document.documentElement, top, false]];
+  const waiting = [[document.documentElement, top, false, false]];
   while (waiting.length) {
-    const [source, target, isHidden] = waiting.pop();
-    let into = target;
-    if (madeForms.has(source)) into = target.appendChild(inert.createElement("form"));
+    const [source, target, isHidden, wasInMadeForm] = waiting.pop();
+    const isInMadeForm = wasInMadeForm || madeForms.has(source);
+    const into = madeForms.has(source) ? target.appendChild(inert.createElement("form")) : target;
     for (const child of childrenOf(source)) {
       if (child.nodeType === Node.TEXT_NODE) {
         into.appendChild(inert.createTextNode(child.data));
@@ -53,6 +62,9 @@
           try { copy.setAttribute(name, value); } catch { /* a name that only a parser can make */ }
         }
         copy.removeAttribute(mark);
+        // Nobody sees it, and it is not for this step.
+        if (child.type === "password" && !isShown(child)) continue;
+        if (copy.localName === "button" && isInMadeForm) copy.removeAttribute("type");  // here a script submits
         let isNowHidden = isHidden;
         if (!isHidden && child.closest("body") && getComputedStyle(child).display === "none") isNowHidden = true;
         if (isNowHidden !== isHidden) copy.setAttribute("hidden", "");
@@ -61,7 +73,7 @@
           copy.setAttribute(mark, String(live.push(child) - 1));
         }
         into.appendChild(copy);
-        waiting.push([child, copy, isNowHidden]);
+        waiting.push([child, copy, isNowHidden, isInMadeForm]);
       }
     }
   }

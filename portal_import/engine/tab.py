@@ -8,6 +8,7 @@ from pathlib import Path
 from playwright.async_api import ElementHandle, Error, JSHandle, Response
 from playwright.async_api import Page as BrowserPage
 
+from db.models import ResultCause, ResultStatus
 from portal_import.engine.addresses import show
 from portal_import.engine.browser_errors import explain_browser_error, explained
 from portal_import.engine.browser_proxy import BrowserProxy
@@ -31,13 +32,15 @@ class Snapshot:
     page: Page
     live: JSHandle
 
-    async def find(self, element: Element) -> ElementHandle | None:
-        """The browser's element for a control of the page."""
-        position = element.get(MARK)
-        if position is None:
-            return None
+    async def find(self, element: Element) -> ElementHandle:
+        """The browser's element for a control of the page. Raises VisitError for what is none."""
+        position = element.get(MARK, "-1")
         found = await self.live.evaluate_handle("(live, position) => live[position]", int(position))
-        return found.as_element()
+        handle = found.as_element()
+        if handle is None:
+            words = "what a selector of this portal finds is neither a field nor a button"
+            raise VisitError(words, ResultStatus.PORTAL_CHANGED, cause=ResultCause.SELECTOR)
+        return handle
 
 
 class Tab:
@@ -53,6 +56,7 @@ class Tab:
     ) -> None:
         self.browser_page = browser_page
         self.traffic = Traffic(browser_page)
+        self.forms_sent = 0
         self._proxy = proxy
         self._limits = limits
         self._repetition = repetition
@@ -72,9 +76,12 @@ class Tab:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + BUILT_WITHIN_SECONDS
         while True:
-            await self.settle()
+            await self.traffic.settle(self._limits.request_timeout_seconds)
+            if self._proxy.overflow is not None:
+                raise self._proxy.overflow
             snapshot = await self._take_snapshot(is_last=loop.time() > deadline)
-            if snapshot is not None and (is_complete(snapshot.page) or loop.time() > deadline):
+            is_over = loop.time() > deadline
+            if snapshot is not None and (is_over or (is_complete(snapshot.page) and self.traffic.is_quiet())):
                 return snapshot
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
@@ -94,10 +101,6 @@ class Tab:
         seconds = self._limits.request_timeout_seconds
         return self._proxy.failure or explain_browser_error(Error(failure), seconds)
 
-    async def settle(self) -> None:
-        """Wait until the page has come to rest."""
-        await self.traffic.settle(self._limits.request_timeout_seconds)
-
     async def _open(self, url: str, referer: str | None) -> None:
         await self._gate.wait_for_turn()
         self._proxy.failure = None
@@ -108,7 +111,7 @@ class Tab:
             )
         except Error as error:
             # The proxy knows why a connection was not made, the browser only that it was not.
-            raise self._proxy.failure or explain_browser_error(error, seconds) from None
+            raise self._proxy.overflow or self._proxy.failure or explain_browser_error(error, seconds) from None
         if response is None:
             return
         wait_seconds = await self._heed_retry_after(response)

@@ -40,16 +40,11 @@ class Traffic:
     async def settle(self, within_seconds: float) -> None:
         """Return when the page has come to rest, or the time is over."""
         deadline = time.monotonic() + within_seconds
-        while time.monotonic() < deadline and not self._is_quiet():
+        while time.monotonic() < deadline and not self.is_quiet():
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def wait_for_more_than(self, count: int, within_seconds: float) -> None:
-        """Return when the page has asked for more than that many things, or the time is over."""
-        deadline = time.monotonic() + within_seconds
-        while time.monotonic() < deadline and self.count <= count:
-            await asyncio.sleep(_POLL_SECONDS)
-
-    def _is_quiet(self) -> bool:
+    def is_quiet(self) -> bool:
+        """Whether the page has come to rest."""
         now = time.monotonic()
         if now - self._last_change < QUIET_SECONDS:
             return False

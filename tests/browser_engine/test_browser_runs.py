@@ -87,6 +87,23 @@ def wait_for_browsing(engine: Engine, portal: DemoPortal, folder: Path) -> list[
     return browsers
 
 
+def test_run_without_chromium_fails_with_what_to_do(
+    engine: Engine, tmp_path: Path, viewer: Viewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path))
+    scheduler = start_scheduler(engine, tmp_path)
+    try:
+        with serve_demo_portal() as portal:
+            run = wait_for_end(engine, run_in_browser(engine, viewer, portal))
+            assert portal.list_paths() == []
+    finally:
+        scheduler.kill()
+    assert run.status == RunStatus.FAILED
+    assert run.reason is not None
+    assert "Chromium was not found where the run was executed: install it there (apt-get install" in run.reason
+
+
 def count_at_once(results: Sequence[Result]) -> int:
     """The most accounts that were under way at the same time."""
     begun = [(r.started_at, 1) for r in results] + [(r.finished_at, -1) for r in results]
