@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import (
     accounts,
     authentication,
+    bill_files,
     bills,
     bulk_jobs,
     calendars,
@@ -71,6 +72,7 @@ def build_api(engine: Engine | None = None, settings: Settings | None = None) ->
         statistics,
         files,
         bills,
+        bill_files,
         schedules,
         sign_in_tests,
         schedule_impact,

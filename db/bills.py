@@ -6,11 +6,12 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from db.bill_versions import keep_version
 from db.errors import NotFoundError
+from db.jobs import get_job
 from db.models import Bill, Job
 from db.runs import get_run
 from db.storable_text import storable
@@ -167,3 +168,13 @@ def list_run_bills(
         is_later_in_account = or_(issued_on < last_issued_on, and_(issued_on == last_issued_on, Bill.id > bill_id))
         query = query.where(or_(Bill.username > username, and_(Bill.username == username, is_later_in_account)))
     return session.scalars(query.order_by(Bill.username, issued_on.desc(), Bill.id).limit(limit)).all()
+
+
+def list_job_bills(
+    session: Session, viewer: Viewer, job_id: str, *, after: tuple[str, str] | None = None, limit: int = 1000
+) -> Sequence[Bill]:
+    """The job's bills by user name and key; `after` is those of the page before's last. Raises NotFoundError."""
+    query = select(Bill).where(Bill.session_id == get_job(session, viewer, job_id).id)
+    if after is not None:
+        query = query.where(tuple_(Bill.username, Bill.bill_key) > after)
+    return session.scalars(query.order_by(Bill.username, Bill.bill_key).limit(limit)).all()

@@ -11,7 +11,7 @@ from db.viewers import Viewer
 from recurrence import countries, subdivisions
 from ui.calendar_dialogs import confirm_delete_calendar, edit_calendar
 from ui.current_user import require_role
-from ui.plain_text import plain
+from ui.plain_text import inert_frame, plain
 from ui.schedule_editor import WEEKDAYS
 from ui.shell import is_phone
 
@@ -46,7 +46,7 @@ def render_table(calendars: Sequence[CalendarSummary]) -> CalendarSummary | None
     column = st.column_config
     frame = calendars_frame(calendars)
     state = st.dataframe(
-        frame,
+        inert_frame(frame),
         key=f"calendars-{hash(tuple((c.calendar.id, c.calendar.version) for c in calendars))}",
         hide_index=True,
         height="content",

@@ -141,6 +141,10 @@ def render_facts(view: JobView, zone: ZoneInfo, now: datetime) -> None:
         st.caption(addresses, width="content")
         if view.portal is not None:
             render_portal_link(view.portal, job.id)
+        if job.results_count:
+            for kind, words in (("csv", "All bills as CSV"), ("xlsx", "All bills as Excel")):
+                address = f"/files/jobs/{job.id}/bills.{kind}"
+                st.link_button(words, address, type="tertiary", icon=":material/download:")
 
 
 def load_head(viewer: Viewer, address_id: str) -> Job:

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from portal_import.accounts_csv import AccountsFile, InvalidAccountsFileError, read_accounts_csv
-from ui.plain_text import plain
+from ui.plain_text import inert_frame, plain
 
 PREVIEW_ROWS = 5
 MASK = "••••••••"
@@ -52,4 +52,4 @@ def _render_preview(accounts: AccountsFile) -> None:
     st.success(
         f"{len(accounts.rows):,} accounts{more} · separated by {how} · {accounts.encoding}", icon=":material/check:"
     )
-    st.dataframe(frame, hide_index=True, height="content")
+    st.dataframe(inert_frame(frame), hide_index=True, height="content")

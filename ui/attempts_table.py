@@ -11,6 +11,7 @@ from db.attempts import AttemptView
 from db.models import RunStatus
 from ui.moments import duration, exact
 from ui.outcomes import RUN_LOOKS, Look, pill_column
+from ui.plain_text import inert_frame
 from ui.shell import is_phone
 
 PHONE_COLUMNS = ("from", "ended", "took")
@@ -27,7 +28,7 @@ def render_attempts(attempts: Sequence[AttemptView], zone: ZoneInfo, now: dateti
     frame = attempts_frame(attempts, zone, now)
     with st.expander(f"Taken by a worker {len(attempts)} times", icon=":material/history:", expanded=True):
         st.dataframe(
-            frame,
+            inert_frame(frame),
             key="run-attempts",
             hide_index=True,
             height="content",

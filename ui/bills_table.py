@@ -1,7 +1,5 @@
-"""The bills of a run: table, download, PDF preview, and a CSV for spreadsheets."""
+"""The bills of a run: table, download, PDF preview, and files for spreadsheets."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,13 +12,12 @@ from db.errors import NotFoundError
 from db.models import Bill
 from settings import get_settings
 from ui.bill_versions import describe_source, render_versions
-from ui.plain_text import plain
+from ui.plain_text import inert_frame, plain
 from ui.shell import is_phone
 
 PDF = "application/pdf"
 PREVIEW_HEIGHT = 620
 PHONE_COLUMNS = ("number", "amount", "currency", "document")
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def render_bills(bills: Sequence[Bill], run_id: int, zone: ZoneInfo) -> None:
@@ -57,14 +54,9 @@ def render_bills(bills: Sequence[Bill], run_id: int, zone: ZoneInfo) -> None:
     )
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption("Select a row to see its document.")
-        st.download_button(
-            "Bills as CSV",
-            data=lambda: bills_csv(bills),
-            file_name=f"bills-run-{run_id}.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        with st.container(horizontal=True, width="content", gap="xsmall"):
+            for kind, words in (("csv", "Bills as CSV"), ("xlsx", "Bills as Excel")):
+                st.link_button(words, f"/files/runs/{run_id}/bills.{kind}", icon=":material/download:")
     rows = event["selection"]["rows"]
     if rows and rows[0] < len(bills):
         render_bill(bills[rows[0]], zone)
@@ -121,30 +113,10 @@ def bills_frame(bills: Sequence[Bill], run_id: int) -> pd.DataFrame:
         }
         for bill in bills
     ]
-    return pd.DataFrame(rows)
-
-
-def bills_csv(bills: Sequence[Bill]) -> bytes:
-    """The bills for a spreadsheet: UTF-8 with BOM; text that a spreadsheet would run as a formula is quoted."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(["account", "number", "issued_on", "due_on", "amount", "currency", "status", "document"])
-    for bill in bills:
-        name = bill.documents[0].get("file_name", "") if bill.documents else ""
-        texts = [bill.username, bill.number or bill.bill_key]
-        tail = [bill.currency, bill.portal_status, name]
-        writer.writerow(
-            [*map(_inert, texts), bill.issued_on or "", bill.due_on or "", bill.amount or "", *map(_inert, tail)]
-        )
-    return out.getvalue().encode("utf-8-sig")
+    return inert_frame(pd.DataFrame(rows))
 
 
 def read_document(file_url: str) -> bytes:
     """A stored document, whole; its size was capped when it was stored. Raises NotFoundError, StorageAwayError."""
     document = open_document(get_settings().effective_storage_url, file_url)
     return b"".join(document)
-
-
-def _inert(text: str | None) -> str:
-    value = text or ""
-    return f"'{value}" if value.startswith(FORMULA_STARTS) else value

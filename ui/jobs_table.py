@@ -13,6 +13,7 @@ from db.models import Job
 from db.queue import Waiting
 from ui.moments import both, relative
 from ui.outcomes import RUN_LOOKS, STATE_LOOKS, job_state, pill_column
+from ui.plain_text import inert_frame
 from ui.schedule_editor import describe_job_schedule
 from ui.waiting import describe_place
 
@@ -72,7 +73,7 @@ def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, 
     pressed = f"{key}-open"
     options: dict[str, Any] = {"on_select": "rerun", "selection_mode": "multi-row"} if selects and not phone else {}
     state = st.dataframe(
-        frame,
+        inert_frame(frame),
         key=key,
         **options,
         hide_index=True,

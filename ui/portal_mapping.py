@@ -18,7 +18,7 @@ from portal_import.bill_reading.rows import judge_columns
 from portal_import.bill_reading.samples import SampleReading, read_sample, unread_cells
 from portal_import.bill_reading.table_headers import FIELD_WORDS
 from ui.moments import both
-from ui.plain_text import code, plain
+from ui.plain_text import code, inert_frame, plain
 from ui.portal_form import begin, save
 
 BY_WORDING = ""
@@ -61,7 +61,7 @@ def render_sample(sample: BillSample, zone: ZoneInfo) -> None:
     rows = [[*row, *[""] * (width - len(row))] for row in sample.rows]
     column = st.column_config
     st.dataframe(
-        pd.DataFrame(rows, columns=places, dtype="object"),
+        inert_frame(pd.DataFrame(rows, columns=places, dtype="object")),
         hide_index=True,
         height="content",
         column_config={

@@ -13,7 +13,7 @@ from db.portal_settings import SELECTORS
 from db.portals import PortalSummary
 from ui.moments import exact
 from ui.outcomes import Look, pill_column
-from ui.plain_text import plain
+from ui.plain_text import inert_frame, plain
 
 PHONE_COLUMNS = ("host", "state")
 ENGINE_WORDS = {Engine.HTTP: "HTTP", Engine.BROWSER: "Browser"}
@@ -83,7 +83,7 @@ def render_portals_table(
     column = st.column_config
     pressed = f"{key}-open"
     st.dataframe(
-        frame,
+        inert_frame(frame),
         key=key,
         hide_index=True,
         height="content",

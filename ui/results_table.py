@@ -10,7 +10,7 @@ from db.models import SUCCEEDED_RESULTS, LogLevel, Result, RunLogLine
 from db.result_advice import advise
 from ui.moments import duration
 from ui.outcomes import RESULT_LOOKS, pill_column
-from ui.plain_text import plain
+from ui.plain_text import inert_frame, plain
 from ui.shell import is_phone
 
 PHONE_COLUMNS = ("username", "status")
@@ -26,21 +26,23 @@ def render_results(results: Sequence[Result], *, waits: bool) -> None:
     ordered = sorted(results, key=lambda r: (r.status in SUCCEEDED_RESULTS, r.row_number or 0))
     _render_failures([r for r in ordered if r.status not in SUCCEEDED_RESULTS])
     column = st.column_config
-    frame = pd.DataFrame(
-        [
-            {
-                "username": result.username,
-                "status": [RESULT_LOOKS[result.status].pill],
-                "bills": result.bills_seen,
-                "new": result.bills_new,
-                "retries": result.retry_attempts,
-                "took": duration(
-                    result.finished_at - result.started_at if result.finished_at and result.started_at else None
-                ),
-                "error": result.error or "",
-            }
-            for result in ordered
-        ]
+    frame = inert_frame(
+        pd.DataFrame(
+            [
+                {
+                    "username": result.username,
+                    "status": [RESULT_LOOKS[result.status].pill],
+                    "bills": result.bills_seen,
+                    "new": result.bills_new,
+                    "retries": result.retry_attempts,
+                    "took": duration(
+                        result.finished_at - result.started_at if result.finished_at and result.started_at else None
+                    ),
+                    "error": result.error or "",
+                }
+                for result in ordered
+            ]
+        )
     )
     st.dataframe(
         frame,

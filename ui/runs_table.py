@@ -11,6 +11,7 @@ from db.models import Run, RunTrigger
 from db.queue import Waiting
 from ui.moments import both, duration, exact
 from ui.outcomes import RUN_LOOKS, TRIGGER_WORDS, pill_column
+from ui.plain_text import inert_frame
 from ui.waiting import describe_wait
 
 PHONE_COLUMNS = ("when", "status", "accounts")
@@ -39,7 +40,7 @@ def render_runs_table(runs: Sequence[Run], frame: pd.DataFrame, *, phone: bool, 
     column = st.column_config
     pressed = f"{key}-open"
     st.dataframe(
-        frame,
+        inert_frame(frame),
         key=key,
         hide_index=True,
         height="content",

@@ -1,5 +1,6 @@
-"""Bill documents for the people who may see them: `/files/bills/{bill_id}/{index}`, and those of earlier versions."""
+"""What people download: documents of bills and of their earlier versions, and bills as CSV or Excel workbook."""
 
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 from sqlalchemy.orm import Session
@@ -11,7 +12,17 @@ from starlette.routing import Route
 from db.documents import BillDocument, StorageAwayError, get_bill_document, get_version_document, open_document
 from db.engine import transaction
 from db.errors import NotFoundError
+from db.models import Bill
 from db.viewers import Viewer
+from exports.bill_sheets import (
+    CSV_TYPE,
+    EXCEL_TYPE,
+    make_csv,
+    make_workbook,
+    read_and_close,
+    read_job_bills,
+    read_run_bills,
+)
 from settings import get_settings
 
 INLINE_TYPE = "application/pdf"
@@ -56,7 +67,36 @@ def content_disposition(document: BillDocument, *, inline: bool) -> str:
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
+def get_run_bills(request: Request) -> Response:
+    """All bills of the run, in the format of the address. 404 for anyone else's."""
+    run_id: int = request.path_params["run_id"]
+    return _send_sheet(request, f"bills-run-{run_id}", read_run_bills(transaction, request.state.viewer, run_id))
+
+
+def get_job_bills(request: Request) -> Response:
+    """The same of a job."""
+    return _send_sheet(
+        request, "bills", read_job_bills(transaction, request.state.viewer, request.path_params["job_id"])
+    )
+
+
+def _send_sheet(request: Request, name: str, pages: Iterator[Sequence[Bill]]) -> Response:
+    is_csv = request.url.path.endswith(".csv")
+    try:
+        content = make_csv(pages) if is_csv else read_and_close(make_workbook(pages))
+    except NotFoundError:
+        raise HTTPException(404, "There are no such bills.") from None
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}.{"csv" if is_csv else "xlsx"}"',
+        "Cache-Control": "private, no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(content, media_type=CSV_TYPE if is_csv else EXCEL_TYPE, headers=headers)
+
+
 FILE_ROUTES = [
     Route("/files/bills/{bill_id:int}/{index:int}", get_bill_file, methods=["GET"]),
     Route("/files/bills/{bill_id:int}/versions/{version_id:int}/{index:int}", get_bill_file, methods=["GET"]),
+    *(Route(f"/files/runs/{{run_id:int}}/bills.{kind}", get_run_bills, methods=["GET"]) for kind in ("csv", "xlsx")),
+    *(Route(f"/files/jobs/{{job_id}}/bills.{kind}", get_job_bills, methods=["GET"]) for kind in ("csv", "xlsx")),
 ]

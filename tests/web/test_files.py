@@ -6,6 +6,7 @@ import pytest
 
 from db.engine import transaction
 from db.models import Bill, BillVersion, Job, Role
+from tests.factories import make_run
 from tests.web.site import Site
 
 PDF = b"%PDF-1.7 a bill" * 100_000
@@ -137,3 +138,24 @@ def test_documents_that_do_not_exist_are_not_found(site: Site, path: str) -> Non
     with site.client(site.start_session(username)) as client:
         response = client.get("/files/bills/" + path.format(bill=bill), headers={"Accept": "application/json"})
     assert response.status_code == 404 or "<title>Streamlit</title>" in response.text
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_bills_of_a_run_and_of_a_job_are_sent_to_their_owner_only(site: Site, kind: str) -> None:
+    owner, other = site.add_user(), site.add_user()
+    bill_id = add_bill(site, owner)
+    with transaction(site.engine) as session:
+        job_id = session.get_one(Bill, bill_id).session_id
+        run = make_run(session, session.get_one(Job, job_id))
+        session.get_one(Bill, bill_id).last_seen_run = run.id
+        addresses = [f"/files/runs/{run.id}/bills.{kind}", f"/files/jobs/{job_id}/bills.{kind}"]
+    for address in addresses:
+        with site.client(site.start_session(owner)) as client:
+            response = client.get(address)
+            assert response.status_code == 200
+            assert response.headers["content-disposition"].startswith('attachment; filename="bills')
+            assert (b"acct" in response.content) or response.content.startswith(b"PK")
+        with site.client(site.start_session(other)) as client:
+            assert client.get(address).status_code == 404
+        with site.client() as client:
+            assert client.get(address, follow_redirects=False).status_code in (303, 401)
