@@ -27,6 +27,7 @@ from db.models import (
 )
 from db.portals import PortalSummary, list_portal_jobs
 from db.queue import Waiting, describe_waiting
+from db.result_advice import advise
 from db.results import list_results
 from db.run_log import list_newest_log_lines
 from db.runs import get_run
@@ -172,7 +173,7 @@ def render_conclusion(view: TestView, zone: ZoneInfo) -> None:
         st.success(f"The sign-in works. {bills}".strip(), icon=":material/check_circle:")
     else:
         look = RESULT_LOOKS[result.status]
-        advice = ADVICE.get(result.status, "")
+        advice = advise(result.status, result.cause) if result.cause else ADVICE.get(result.status, "")
         st.error(f"**{look.label}.** {advice}", icon=look.icon)
         st.text(_capitalised(result.error or ""))
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, func, select, text
 from db.accounts import NewAccount
 from db.engine import transaction
 from db.jobs import get_job
-from db.models import Account, Bill, Job, Portal, Result, ResultStatus, Role, Run, RunStatus, RunTrigger
+from db.models import Account, Bill, Job, Portal, Result, ResultCause, ResultStatus, Role, Run, RunStatus, RunTrigger
 from db.retry_requests import request_retry
 from db.runs import request_run, request_stop
 from db.viewers import Viewer
@@ -122,7 +122,8 @@ def test_run_brings_the_bills_of_every_account(
     # The account with the wrong password waits for a person: it is not tried again.
     second = wait_for_end(engine, run_now(engine, viewer, job_id))
     assert portal.list_sign_ins()["hugo.martin@example.com"] == 1
-    assert list_results(engine, second.id)["hugo.martin@example.com"].status == ResultStatus.NEEDS_ATTENTION
+    left_alone = list_results(engine, second.id)["hugo.martin@example.com"]
+    assert (left_alone.status, left_alone.cause) == (ResultStatus.NEEDS_ATTENTION, ResultCause.LEFT_ALONE)
     with transaction(engine) as session:
         assert session.scalar(select(func.count()).where(Bill.changed_run.is_not(None))) == 0
         assert session.scalar(select(func.sum(Result.bills_new)).where(Result.run_id == second.id)) == 0
@@ -266,8 +267,10 @@ def test_breaker_stops_the_run_and_those_after_it(
     job_id = add_job(engine, viewer, portal, wrong)
     run = wait_for_end(engine, run_now(engine, viewer, job_id))
     assert run.status == RunStatus.FAILED
-    counts = Counter(r.status for r in list_results(engine, run.id).values())
+    results = list_results(engine, run.id).values()
+    counts = Counter(r.status for r in results)
     tried = counts[ResultStatus.WRONG_CREDENTIALS]
+    assert {r.cause for r in results if r.status == ResultStatus.NOT_TRIED} == {ResultCause.BREAKER}
     assert 5 <= tried <= 6  # two accounts at a time: one more may have been under way
     assert counts[ResultStatus.NOT_TRIED] == 20 - tried
     assert sum(portal.list_sign_ins().values()) == tried

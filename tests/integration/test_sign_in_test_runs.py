@@ -94,3 +94,20 @@ def test_tests_tell_their_steps_and_store_nothing(
         assert sample.headers[:4] == ["Invoice number", "Issue date", "Due date", "Amount"]
         assert {row[0] for row in sample.rows} == portal.list_bills("ada.meyer@example.com")
     assert not list((tmp_path / "bills").rglob("*.pdf"))
+
+
+def test_run_knows_how_many_bills_an_account_had(
+    engine: Engine, portal: DemoPortal, scheduler: SchedulerProcess
+) -> None:
+    username = "noah.fischer@example.com"  # to whom the portal says that there are no bills yet
+    with transaction(engine) as session:
+        viewer = make_viewer(session, role=Role.OPERATOR)
+        job_id = make_demo_job(session, viewer, portal, read_demo_accounts())
+    assert run_test(engine, viewer, job_id, username).status == RunStatus.COMPLETED
+    with transaction(engine) as session:
+        account_id = session.scalars(select(Account.id).where(Account.username == username)).one()
+        for key in ("1", "2"):
+            session.add(Bill(session_id=job_id, account_id=account_id, username=username, bill_key=key, documents=[]))
+    assert run_test(engine, viewer, job_id, username).reason == (
+        "the portal says that there are no bills, though earlier runs found 2"
+    )
