@@ -63,12 +63,14 @@ def get_one_run(run_id: NumberId, viewer: CurrentViewer, here: Here) -> RunDetai
             attempts=attempts,
             retry_run_ids=[retry.id for retry in outlook.retries],
             accounts_retryable=outlook.retryable,
+            accounts_untried=outlook.untried,
         )
 
 
 @router.post("/runs/{run_id}/retry-failed", status_code=202)
 def retry_failed_accounts(run_id: NumberId, viewer: Writer, here: Here) -> RunShape:
-    """Queue a run of the accounts that failed for a passing reason; 409 when there are none, or a run is under way."""
+    """Queue a run of the accounts that failed for a passing reason, or that a run which was cut short did not come to;
+    409 when there are none, or a run is under way."""
     with here.transaction() as session:
         return run_shapes(session, [request_retry(session, viewer, run_id, now=datetime.now(UTC))])[0]
 

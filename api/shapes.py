@@ -198,7 +198,8 @@ class AttemptShape(BaseModel):
 class RunDetailShape(RunShape):
     """A run with its job's name, how many accounts ended in each way, who worked on it, and its retries.
 
-    `accounts_retryable` is how many accounts `POST /runs/{id}/retry-failed` would try again.
+    `accounts_retryable` is how many accounts `POST /runs/{id}/retry-failed` would sign in to; `accounts_untried` of
+    them had no turn, because the run was stopped, timed out or failed before.
     """
 
     job_name: str
@@ -206,6 +207,7 @@ class RunDetailShape(RunShape):
     attempts: list[AttemptShape]
     retry_run_ids: list[int]
     accounts_retryable: int
+    accounts_untried: int
 
 
 class ResultShape(BaseModel):

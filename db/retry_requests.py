@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.accounts import list_unfinished_account_ids
 from db.audit import record_audit
 from db.errors import ConflictError
 from db.jobs import lock_job
@@ -28,10 +29,14 @@ from db.wake import Wake, send_wake
 
 @dataclass(frozen=True)
 class RetryOutlook:
-    """The retries of a run, oldest first, and how many of its accounts a person may have tried again now."""
+    """The retries of a run, oldest first, and how many of its accounts a person may have tried again now.
+
+    Of these, the run did not come to `untried`, because it was cut short.
+    """
 
     retries: Sequence[Run]
     retryable: int
+    untried: int
 
 
 def request_retry(session: Session, viewer: Viewer, run_id: int, *, now: datetime) -> Run:
@@ -44,7 +49,8 @@ def request_retry(session: Session, viewer: Viewer, run_id: int, *, now: datetim
     job = lock_job(session, viewer, job.id)
     run = session.scalars(select(Run).where(Run.id == run_id).execution_options(populate_existing=True)).one()
     _require_retryable_state(session, job, run)
-    account_ids = _list_accounts(session, run)
+    failed, untried = _list_accounts(session, run)
+    account_ids = [*failed, *untried]
     if not account_ids:
         raise ConflictError(_explain_nothing(session, run))
     retry = make_retry(job, run, account_ids, now, priority=Priority.PERSON)
@@ -78,7 +84,10 @@ def look_out_for_retry(session: Session, run: Run) -> RetryOutlook:
     """The retries of a run that the caller was allowed to read, and what is left to retry."""
     retries = list_retries(session, run)
     is_open = run.status not in LIVE_RUN_STATUSES and not any(_has_counted(retry) for retry in retries)
-    return RetryOutlook(retries, len(_list_accounts(session, run)) if is_open else 0)
+    if not is_open:
+        return RetryOutlook(retries, 0, 0)
+    failed, untried = _list_accounts(session, run)
+    return RetryOutlook(retries, len(failed) + len(untried), len(untried))
 
 
 def _require_retryable_state(session: Session, job: Job, run: Run) -> None:
@@ -97,10 +106,12 @@ def _has_counted(retry: Run) -> bool:
     return retry.started_at is not None or (retry.status in LIVE_RUN_STATUSES and not is_automatic(retry))
 
 
-def _list_accounts(session: Session, run: Run) -> Sequence[int]:
+def _list_accounts(session: Session, run: Run) -> tuple[Sequence[int], Sequence[int]]:
+    """Those that failed for a passing reason, and those that a run which was cut short did not come to."""
     if run.started_at is None or run.trigger == RunTrigger.TEST:
-        return ()
-    return list_retryable_accounts(session, run, with_untried=run.status in CUT_SHORT)
+        return (), ()
+    untried = list_unfinished_account_ids(session, run) if run.status in CUT_SHORT else ()
+    return list_retryable_accounts(session, run, with_untried=False), untried
 
 
 def _explain_nothing(session: Session, run: Run) -> str:

@@ -17,7 +17,7 @@ from db.viewers import Viewer
 from portal_import.job_draft import check_job_urls, check_name
 from portal_import.url_templates import portal_host
 from recurrence import InvalidScheduleError
-from ui.authorisation import CONFIRM, host_of, render_authorisation
+from ui.authorisation import CONFIRM, host_of, is_authorised, render_authorisation
 from ui.dialogs import close_form, form_key, render_decision
 from ui.impact_view import render_impact, render_paused_change
 from ui.plain_text import plain
@@ -33,8 +33,9 @@ def edit_job(viewer: Viewer, job: Job, zone: ZoneInfo, columns: tuple[str, ...])
     name = st.text_input("Name", value=job.name, max_chars=120, key=f"{key}-name")
     login_url = st.text_input("Login URL", value=job.login_url, key=f"{key}-login")
     billing_url = st.text_input("Billing URL", value=job.billing_url, key=f"{key}-billing")
-    moved = host_of(login_url) not in ("", portal_host(job.login_url))
-    authorised = render_authorisation(login_url, key) if moved else False
+    host = host_of(login_url)
+    must_vouch = host != "" and (host != portal_host(job.login_url) or not is_authorised(host))
+    authorised = render_authorisation(login_url, key) if must_vouch else False
     choice = render_schedule_editor(
         key, zone, schedule=_last_schedule(job), policy=policy_of(job), is_scheduled=job.is_scheduled
     )

@@ -15,17 +15,17 @@ from ui.retry_words import describe_retry
 
 
 def render_retry_button(viewer: Viewer, run: Run, job: Job, outlook: RetryOutlook) -> None:
-    """Retry failed accounts, where there are such and no run of the job is under way."""
+    """Retry failed accounts, or go on with a run that was cut short, where no run of the job is under way."""
     if not outlook.retryable or job.status in (JobStatus.QUEUED, JobStatus.RUNNING):
         return
-    accounts = count_accounts(outlook.retryable)
-    if st.button(
-        "Retry failed accounts",
-        icon=":material/replay:",
-        type="primary",
-        key="run-retry",
-        help=f"Signs in again to {accounts} that may do better now, and to no others.",
-    ):
+    again = f"Signs in again to {count_accounts(outlook.retryable - outlook.untried)} that may do better now"
+    untried = f"Signs in to {count_accounts(outlook.untried)} that this run did not come to"
+    if not outlook.untried:
+        label, what = "Retry failed accounts", again
+    else:
+        label = "Continue"
+        what = untried if outlook.untried == outlook.retryable else f"{untried}. {again}"
+    if st.button(label, icon=":material/replay:", type="primary", key="run-retry", help=f"{what}, and to no others."):
         retry(viewer, run.id)
 
 

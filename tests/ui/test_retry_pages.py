@@ -12,7 +12,7 @@ from db.engine import transaction
 from db.models import Job, Result, ResultStatus, Run, RunStatus, RunTrigger
 from db.retries import RetryPolicy
 from db.viewers import Viewer
-from tests.factories import NOW, make_job, make_run
+from tests.factories import NOW, make_account, make_job, make_run
 from tests.ui.conftest import OpenPage, words
 from ui.bulk_actions import DIALOG
 from ui.retry_editor import describe_retries, explain_retries
@@ -28,7 +28,8 @@ def add_run(engine: Engine, viewer: Viewer, *results: ResultStatus, **columns: A
     with transaction(engine) as session:
         job = make_job(session, viewer, accounts=len(results), status="partial", last_outcome="partial")
         values: dict[str, Any] = {"started_at": now, "accounts_total": len(results), "accounts_done": len(results)}
-        run = make_run(session, job, status=RunStatus.PARTIAL, at=now - timedelta(minutes=1), **(values | columns))
+        values |= {"status": RunStatus.PARTIAL, "at": now - timedelta(minutes=1)}
+        run = make_run(session, job, **(values | columns))
         for account, status in zip(list_accounts(session, job), results, strict=True):
             values = {"account_id": account.id, "username": account.username, "row_number": account.row_number}
             session.add(Result(run_id=run.id, session_id=job.id, status=status, created_at=now, **values))
@@ -66,6 +67,33 @@ def test_run_page_retries_failed_accounts(engine: Engine, olive: Viewer, open_pa
     assert links(app) == [f"Retry of run {run.id}"]
     app.button(key=f"run-link-{run.id}").click().run()
     assert (app.title[0].value, app.query_params["id"]) == (f"Run {run.id}", str(run.id))
+
+
+@pytest.mark.parametrize(
+    ("results", "help_text"),
+    [
+        ([OK], "Signs in to 2 accounts that this run did not come to, and to no others."),
+        (
+            [OK, PORTAL_ERROR],
+            "Signs in to 1 account that this run did not come to. Signs in again to 1 account that may do better now,"
+            " and to no others.",
+        ),
+    ],
+)
+def test_run_page_goes_on_with_a_run_that_was_cut_short(
+    engine: Engine, olive: Viewer, open_page: OpenPage, results: list[ResultStatus], help_text: str
+) -> None:
+    run = add_run(engine, olive, *results, status=RunStatus.STOPPED)
+    with transaction(engine) as session:
+        job = session.get_one(Job, run.session_id)
+        for n in range(3 - len(results)):
+            make_account(session, job, f"late{n}@example.com", 10 + n)
+    app = open_page(olive, "run", id=str(run.id))
+    assert (app.button(key="run-retry").label, app.button(key="run-retry").help) == ("Continue", help_text)
+    app.button(key="run-retry").click().run()
+    with transaction(engine) as session:
+        following = session.scalars(select(Run).where(Run.parent_run_id == run.id)).one()
+    assert (following.status, following.accounts_total) == (RunStatus.QUEUED, 2)
 
 
 def test_run_page_offers_no_retry_where_none_helps(
