@@ -15,7 +15,7 @@ _BEFORE_QUERY = re.compile(r"^[^?#]+")  # where browsers read a backslash as a s
 _IGNORED_IN_ATTRIBUTES = re.compile(r"[\t\r\n]")
 
 
-@lru_cache(maxsize=256)  # the pages of all accounts name the same few
+@lru_cache(maxsize=2_000)  # a page's links are looked at by several readers, and all accounts see the same ones
 def resolve(base: str, reference: str) -> str | None:
     """The absolute http(s) URL that `reference` means on a page at `base`, without its fragment.
 

@@ -3,6 +3,7 @@
 The same for every engine: BillPageReader says what pages hold, the visitor fetches.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
 from db.models import LogLevel, ResultStatus
@@ -19,6 +20,7 @@ from portal_import.engine.visits import Visitor, VisitRules
 from portal_import.outcomes import BillFound, Document
 
 _MAX_NAMED_FAILURES = 3
+_SHORTEST_NAMED = 4
 _SCRIPTED = "the list of bills goes on on pages that only a script opens; they were not read"
 
 
@@ -135,9 +137,16 @@ class BillCollection:
         self.bills.append(replace(bill, bill_key=_bill_key(bill)))
 
     def _keep_loose(self, loose: BillFound) -> None:
-        """A document that stood in no row belongs to the row of its number, if that has none."""
-        rows = [at for at, bill in enumerate(self.bills) if loose.number and bill.number == loose.number]
-        if len(rows) != 1 or self.bills[rows[0]].documents:
+        """A document that stood in no row belongs to the row of its number, if that has none.
+
+        Its number is the one that it says, else the one that its name holds.
+        """
+        bare = [at for at, bill in enumerate(self.bills) if bill.number and not bill.documents]
+        rows = [at for at in bare if self.bills[at].number == loose.number]
+        name = loose.documents[0].file_name
+        if not rows and loose.number is None:
+            rows = [at for at in bare if _names(name, self.bills[at].number or "")]
+        if len(rows) != 1:
             self._keep(loose)
             return
         row = self.bills[rows[0]]
@@ -207,6 +216,12 @@ def _bill_key(bill: BillFound) -> str:
     values = [bill.issued_on or bill.due_on, bill.amount, bill.currency]
     known = " ".join(str(value) for value in values if value is not None)
     return known or " ".join(bill.fields.values())[:100] or "bill"
+
+
+def _names(file_name: str, number: str) -> bool:
+    """Whether the bill's number stands in the name by itself; a short number may stand there for something else."""
+    whole = rf"(?<![^\W_]){re.escape(number)}(?![^\W_])"
+    return len(number) >= _SHORTEST_NAMED and re.search(whole, file_name, re.IGNORECASE) is not None
 
 
 def _describe_arrival(document: Document, known: Document | None) -> str:

@@ -81,9 +81,9 @@ class BillPageReader:
             (row, find_links(page, row.element, selector, in_bill_row=True)) for table in tables for row in table.rows
         ]
         inside_rows = {anchor for _, links in rows for anchor, _ in links}
-        loose = find_links(page, page.root, selector, in_bill_row=False)
+        loose = find_links(page, page.root, selector, in_bill_row=False, without=inside_rows)
         bills, documents_left = self._take_rows(rows)
-        free, omitted = self._take([link for anchor, link in loose if anchor not in inside_rows])
+        free, omitted = self._take([link for _, link in loose])
         allowed = max(0, self._max_bills - (len(self._rows) - len(bills)))
         return BillingPage(
             bills=tuple(bills[:allowed]),

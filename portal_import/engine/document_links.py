@@ -1,7 +1,7 @@
 """Tells which links of a billing page lead to documents."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -52,19 +52,26 @@ class DocumentLink:
 
 
 def find_links(
-    page: Page, element: Element, link_selector: str | None, *, in_bill_row: bool
+    page: Page,
+    element: Element,
+    link_selector: str | None,
+    *,
+    in_bill_row: bool,
+    without: Container[Element] = frozenset(),
 ) -> list[tuple[Element, DocumentLink]]:
     """The document links inside an element, in order, the anchors or buttons they stand in beside them.
 
     With a selector exactly what it picks; without one, links are judged by address, type and words, and
-    more generously inside a row of the bills table.
+    more generously inside a row of the bills table. Those `without` are not looked at.
     """
     if link_selector:
-        found = [(picked, _read_picked(page, picked)) for picked in _picked(page, link_selector, element)]
+        picked = (one for one in _picked(page, link_selector, element) if one not in without)
+        found = [(one, _read_picked(page, one)) for one in picked]
     else:
-        anchors = ((anchor, _read_anchor(page, anchor, in_bill_row)) for anchor in _anchors_in(element))
-        buttons = ((button, _read_button(page, button, in_bill_row)) for button in find_buttons(element))
-        found = [*anchors, *buttons]
+        anchors = (anchor for anchor in _anchors_in(element) if anchor not in without)
+        buttons = (button for button in find_buttons(element) if button not in without)
+        found = [(anchor, _read_anchor(page, anchor, in_bill_row)) for anchor in anchors]
+        found += [(button, _read_button(page, button, in_bill_row)) for button in buttons]
     return [(element, link) for element, link in found if link is not None]
 
 
@@ -90,9 +97,10 @@ def _read_anchor(page: Page, anchor: Element, in_bill_row: bool) -> DocumentLink
     url = posted.url if posted else _address_of(page, anchor)
     if url is None:
         return None
-    certain = _judge(anchor, _words_of(anchor), "" if posted else url, in_bill_row)
+    words = _words_of(anchor)
+    certain = _judge(anchor, words, "" if posted else url, in_bill_row)
     # What only might be a document is not posted: it might be an order just as well.
-    if certain is None or (posted and (not certain or _OTHER_WORD.search(_words_of(anchor)))):
+    if certain is None or (posted and (not certain or _OTHER_WORD.search(words))):
         return None
     return DocumentLink(url, certain, anchor.get("download") or None, posted)
 
@@ -146,9 +154,9 @@ def _words_of(anchor: Element) -> str:
 
 def _judge(anchor: Element, words: str, url: str, in_bill_row: bool) -> bool | None:
     """Whether what says these words is a document: True, False for perhaps, None for no."""
-    path_words = re.sub(r"[/_.\-]+", " ", unquote(urlsplit(url).path))[:300]
     if _is_in_surroundings(anchor):
         return None
+    path_words = re.sub(r"[/_.\-]+", " ", unquote(urlsplit(url).path))[:300]
     if _OTHER_WORD.search(words) and not _BILL_WORD.search(words):
         return None
     if anchor.get("download") is not None or _DOCUMENT_TYPES.match(anchor.get("type") or ""):

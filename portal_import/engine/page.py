@@ -164,6 +164,8 @@ def text_of(element: Element) -> str:
 
     No more than a person could read: what comes after `_MAX_TEXT` characters is not looked at.
     """
+    if not len(element):
+        return clean_text((element.text or "")[:_MAX_TEXT])
     parts: list[str] = []
     left = _MAX_TEXT
     for part in _seen_parts(element):

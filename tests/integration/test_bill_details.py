@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import date
 from decimal import Decimal
 
+import pytest
 from fpdf import FPDF
 
 from db.models import LogLevel, ResultStatus
@@ -81,6 +82,24 @@ def test_document_outside_of_the_rows_goes_to_the_row_of_its_number():
     assert [document.file_name for document in bill.documents] == ["b.pdf"]
     assert (bill.amount, bill.currency, bill.due_on) == (Decimal("1234.50"), "EUR", date(2026, 5, 2))
     assert bill.from_document == ("due_on",)
+
+
+@pytest.mark.parametrize(
+    ("name", "documents"),
+    [
+        ("usage-0042.csv", 1),
+        ("usage_0042_2026.csv", 1),
+        ("usage-10042.csv", 0),
+        ("usage-0042b.csv", 0),
+        ("usage.csv", 0),
+    ],
+)
+def test_file_whose_name_holds_the_number_of_a_row_belongs_there(name: str, documents: int):
+    headers, row = "Invoice number|Invoice date|Amount", "0042|2026-04-03|1.234,50 €"
+    around = f'<p><a href="/files/{name}">Download invoice data</a></p>'
+    csv = answer("a,b\n", content_type="text/csv")
+    made = run_import(routes(headers, row, b"", around) | {f"GET /files/{name}": csv})
+    assert [len(bill.documents) for bill in made.outcome.bills] == ([1] if documents else [0, 1])
 
 
 def test_ambiguous_date_of_a_pdf_waits_for_the_portals_order():
