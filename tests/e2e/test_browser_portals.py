@@ -61,9 +61,12 @@ def test_portal_is_corrected_tested_and_mapped(installation: Installation, page:
     assert len(sent) == 1
 
     page.get_by_role("tab", name="Bill table").click()
+    expect(page.get_by_text("Seen by a test sign-in")).to_be_visible(timeout=WAIT_MS)
+    # Drawn to its end: the choices offer the columns of the table that was seen, and are not drawn again while open.
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=WAIT_MS)
     box = page.get_by_role("combobox", name="Due date", exact=True)
-    box.click(timeout=WAIT_MS)
-    page.get_by_role("option", name="Documents", exact=True).click()
+    box.click()
+    page.get_by_role("option", name="Documents", exact=True).click(timeout=WAIT_MS)
     expect(page.get_by_text("Due date: “PDF Usage CSV” could not be read.")).to_be_visible(timeout=WAIT_MS)
     page.get_by_role("button", name="Save columns").click()
     wait_until(lambda: said(client, portal)["column_mapping"], WAIT_SECONDS, "the columns to be saved")
