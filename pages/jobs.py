@@ -81,7 +81,7 @@ def render_filters(counts: JobCounts) -> tuple[str, str | None]:
             key="jobs-status",
         )
     if not counts.is_all:
-        st.caption(f"There are more than {LOOKED_THROUGH:,} jobs; the numbers count the newest {LOOKED_THROUGH:,}.")
+        st.caption(f"Of {LOOKED_THROUGH:,} jobs or more, the numbers count the newest {LOOKED_THROUGH:,}.")
     return q, status
 
 

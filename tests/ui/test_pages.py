@@ -115,7 +115,7 @@ def test_jobs_page_of_very_many_jobs_counts_the_newest_and_searches_on(
     pills = app.get("button_group")[0].proto.options
     assert [pill.content for pill in pills][:2] == ["Not run yet", "Queued"]
     assert "Failed 3+" in [pill.content for pill in pills]
-    assert "There are more than 3 jobs; the numbers count the newest 3." in texts(app)
+    assert "Of 3 jobs or more, the numbers count the newest 3." in texts(app)
     app.text_input(key="jobs-q").set_value("gas").run()
     assert "None of 3 jobs matches" in texts(app)
     app.button(key="jobs-older").click().run()
