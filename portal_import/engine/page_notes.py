@@ -8,6 +8,7 @@ from itertools import islice
 
 from portal_import.engine.addresses import resolve, show
 from portal_import.engine.errors import describe_status
+from portal_import.engine.forms import label_of
 from portal_import.engine.page import Element, Page, clean_text
 from portal_import.engine.submission import type_of
 
@@ -40,9 +41,16 @@ def note_page(name: str, page: Page) -> Iterator[str]:
 
 def _list_fields(controls: list[Element]) -> str:
     fields = [control for control in controls if type_of(control) not in _PRESSED]
-    named = [f"{_name(control)} ({type_of(control)})" for control in fields[:MAX_FIELDS]]
+    named = [_describe(control) for control in fields[:MAX_FIELDS]]
     more = f", and {len(fields) - MAX_FIELDS:,} more" if len(fields) > MAX_FIELDS else ""
     return ", ".join(named) + more if named else "no fields"
+
+
+def _describe(control: Element) -> str:
+    kind = type_of(control)
+    if kind in ("submit", "image"):
+        return f"button “{clean_text(label_of(control))[:_MAX_NAME]}”"
+    return f"{_name(control)} ({kind})"
 
 
 def _name(control: Element) -> str:

@@ -31,7 +31,7 @@ _MAX_PAGE_WORDS = 5_000
 
 _ALERT_TAGS = ("div", "p", "span", "li", "ul", "strong", "section", "td", "label", "small", "output")
 _ALERT_CLASS = re.compile(
-    r"(^|[\s_-])(error|errors|alert|danger|invalid|warning|fehler|erreur|hata|validation|flash|notice|failure)"
+    r"(^|[\s_-])(error(s|note|list|box|text|msg|message)?|alert|danger|invalid|warning|fehler|erreur|hata|validation|flash|notice|failure)"
     r"([\s_-]|$)",
     re.IGNORECASE,
 )

@@ -11,21 +11,24 @@ from portal_import.outcomes import TableSample
 
 SAMPLE_ROWS = 10
 _MAX_TABLES = 50
+_SURROUNDINGS = frozenset({"nav", "header", "footer", "aside"})
 _MAX_COLUMNS = 60
 _MAX_CELL = 200
 
 
 def take_table_sample(page: Page) -> TableSample | None:
     """The table with the most headers that speak of bills, among equals the longest; None where there is none."""
-    tables = [table for table in islice(page.root.iter("table"), _MAX_TABLES) if _is_innermost(table)]
+    tables = [table for table in islice(page.root.iter("table"), _MAX_TABLES) if _is_candidate(table)]
     read = [(sample, len(table.xpath(".//tr"))) for table in tables for sample in [_read(table)] if sample]
     if not read:
         return None
     return max(read, key=lambda found: (len(map_headers(found[0].headers)), found[1]))[0]
 
 
-def _is_innermost(table: Element) -> bool:
-    return next(table.iterdescendants("table"), None) is None
+def _is_candidate(table: Element) -> bool:
+    """Not a layout around other tables, and no part of the page's surroundings."""
+    is_beside = any(outer.tag in _SURROUNDINGS for outer in table.iterancestors())
+    return not is_beside and next(table.iterdescendants("table"), None) is None
 
 
 def _read(table: Element) -> TableSample | None:

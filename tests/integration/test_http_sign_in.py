@@ -64,6 +64,13 @@ def test_password_that_the_portal_echoes_is_hidden():
             "could not sign the account in",
         ),
         (sign_in_page("Your session has expired, try again"), ResultStatus.PORTAL_ERROR, "its own sign-in form"),
+        (
+            answer(
+                LOGIN_PAGE.format(visitor="v0", alert='<p class="errornote">Please enter the correct password.</p>')
+            ),
+            ResultStatus.WRONG_CREDENTIALS,
+            "is wrong: “Please enter the correct password.”",
+        ),
         (sign_in_page(""), ResultStatus.WRONG_CREDENTIALS, "showed its sign-in form again"),
         (answer("<p>Login failed.</p><a href='/login'>Again</a>"), ResultStatus.WRONG_CREDENTIALS, "refused"),
         (answer("<h1>No</h1>", 401), ResultStatus.WRONG_CREDENTIALS, "refused"),

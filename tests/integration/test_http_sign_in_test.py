@@ -70,7 +70,7 @@ def test_steps_tell_what_was_seen_and_nothing_is_fetched() -> None:
     for words in (
         "redirected (302 Found) to {}/login",
         "sign-in page: “Welcome back”, 200 OK, at {}/login",
-        "form sent by POST to {}/login: csrf (hidden), email (email), pass (password)",
+        "form sent by POST to {}/login: csrf (hidden), email (email), pass (password), button “Sign in”",
         "outside of any form: loose (text)",
         "sending the sign-in form to {}/login",
         "redirected (303 See Other) to {}/home",
@@ -98,6 +98,7 @@ def test_table_that_is_not_recognised_is_sampled_for_mapping_it() -> None:
     rows = "".join(f"<tr><td>X{n}</td><td colspan=2>{n},00 {PASSWORD}</td></tr>" for n in range(20))
     page = (
         f"<table><tr><td><table><tr><td>layout</td></tr></table></td></tr></table>"
+        f"<nav><table>{'<tr><th>Menu</th><td>Item</td></tr>' * 30}</table></nav>"
         f"<table><tr><th>Vorgang</th><th>Wert</th><th>Extra</th></tr>{rows}</table>"
     )
     made = run_test(ordinary_routes() | {"GET /billing": answer(page)})
