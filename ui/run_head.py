@@ -43,7 +43,8 @@ def render_run_title(viewer: Viewer, run: Run, job: Job, outlook: RetryOutlook, 
     st.caption(describe_run(run, zone, now))
     if run.reason:
         show = st.info if run.status in (RunStatus.STOPPED, RunStatus.SKIPPED) else st.warning
-        show(f"{run.reason[:1].upper()}{run.reason[1:]}.", icon=RUN_LOOKS[run.status].icon)
+        # It may quote what a portal said.
+        show(f"{plain(run.reason[:1].upper() + run.reason[1:])}.", icon=RUN_LOOKS[run.status].icon)
 
 
 def _render_buttons(viewer: Viewer, run: Run, job: Job, outlook: RetryOutlook, now: datetime) -> None:

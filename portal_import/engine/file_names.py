@@ -15,7 +15,7 @@ _PARAMETER = re.compile(
 )
 _EXTENDED = re.compile(r"([\w!#$%&+\-^`{}~]*)'[^']*'(.*)", re.DOTALL)
 _FORBIDDEN = re.compile(r'[<>:"|?*\\/]+')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d) *(\..*)?", re.IGNORECASE)
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 # Types for which the mimetypes of the machine disagree or know nothing.
 _EXTENSIONS = {
