@@ -46,6 +46,21 @@ def test_redirects_to_ever_longer_addresses(importer: Importer, repeated: str):
     assert len(made.requests) == 2
 
 
+def test_long_address_is_not_repeated_in_full(importer: Importer):
+    address = "/" + "x" * 7_000
+    made = importer.attack({"GET /login": redirect(address), f"GET {address}": answer("<p>no form here")})
+    assert made.status == "portal_changed"
+    assert (made.error or "").startswith("no sign-in form found at http://127.0.0.1")
+    assert (made.error or "").endswith("x…")
+
+
+def test_answer_that_cannot_be_read_is_not_quoted(importer: Importer):
+    # What an HTTP library quotes of it may be the session's cookie.
+    made = importer.attack({"GET /login": b"HTTP/1.1 200 OK\r\nSet Cookie: session=T0PSECRET; Path=/\r\n\r\n"})
+    assert (made.status, made.error) == ("portal_error", "the portal's answer is not valid HTTP")
+    assert made.detail == "ClientResponseError: Invalid header token"
+
+
 @pytest.mark.parametrize("part", ["head", "page"])
 def test_answer_that_drips(importer: Importer, part: str):
     async def drip(request: Request, writer: asyncio.StreamWriter) -> None:
