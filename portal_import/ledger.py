@@ -24,7 +24,6 @@ from db.accounts import list_accounts_by_id, list_unfinished_account_ids
 from db.bills import BillRecord, count_bills_of_accounts, list_known_documents
 from db.breaker import record_sign_ins
 from db.claims import finish_run
-from db.encryption import SecretBox
 from db.engine import transaction
 from db.errors import LeaseLostError, PortalNotAuthorisedError
 from db.models import SUCCEEDED_RESULTS, Account, Job, LogLevel, Portal, ResultStatus, Run, RunStatus, RunTrigger
@@ -366,11 +365,6 @@ def _profile_of(portal: Portal) -> PortalProfile:
         date_order=portal.date_order,
         column_mapping=portal.column_mapping,
     )
-
-
-def decrypt_password(account: Account, box: SecretBox) -> str:
-    """The account's password. Raises WrongSecretKeyError."""
-    return box.decrypt(account.secret)
 
 
 def _document(values: Mapping[str, Any]) -> Document | None:

@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.breaker import COOL_DOWN
-from db.encryption import SecretBox, WrongSecretKeyError, open_secret_box
+from db.encryption import WrongSecretKeyError, open_secret_box
 from db.engine import create_database_engine
 from db.errors import LeaseLostError, PortalNotAuthorisedError, PunctualError
 from db.models import SUCCEEDED_RESULTS, Account, AccountStatus, LogLevel, ResultCause, ResultStatus, RunStatus
@@ -31,8 +31,9 @@ from portal_import.engine.errors import EngineUnavailableError
 from portal_import.engine.pdf_reader import PdfReader
 from portal_import.engine.repetition import Report
 from portal_import.engine.storage import DocumentStore
-from portal_import.ledger import EndedAccount, RunLedger, RunPlan, decrypt_password
+from portal_import.ledger import EndedAccount, RunLedger, RunPlan
 from portal_import.outcomes import AccountLogin, AccountOutcome, Limits
+from portal_import.passwords import PasswordReader
 from portal_import.portal_gate import AccountGate, RunGate, SignInForbiddenError
 from portal_import.portal_places import KeptPlace, PortalPlaces
 from portal_import.url_templates import InvalidUrlError, fill_url
@@ -63,7 +64,7 @@ def execute_run(order: RunOrder, started_at: datetime) -> None:
     ledger = RunLedger(engine, order.run_id, order.lease_token, started_at=started_at)
     work = ImportRun(
         ledger,
-        open_secret_box(settings),
+        PasswordReader(lambda: open_secret_box(settings)),
         DocumentStore(settings.effective_storage_url),
         Limits(
             max_file_bytes=settings.max_file_mb * 1024 * 1024,
@@ -95,9 +96,9 @@ class Work(NamedTuple):
 class ImportRun:
     """The work of one run: accounts side by side within the portal's limits."""
 
-    def __init__(self, ledger: RunLedger, box: SecretBox, store: DocumentStore, limits: Limits) -> None:
+    def __init__(self, ledger: RunLedger, passwords: PasswordReader, store: DocumentStore, limits: Limits) -> None:
         self._ledger = ledger
-        self._box = box
+        self._passwords = passwords
         self._store = store
         self._limits = limits
         self._pdfs = PdfReader()
@@ -187,7 +188,7 @@ class ImportRun:
         try:
             login = AccountLogin(
                 username=account.username,
-                password=decrypt_password(account, self._box),
+                password=self._passwords.read(account.secret),
                 login_url=fill_url(plan.login_url, account.username, account.extra),
                 billing_url=fill_url(plan.billing_url, account.username, account.extra),
                 bills_before=plan.bills_before.get(account.id, 0),

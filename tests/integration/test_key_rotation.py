@@ -18,18 +18,21 @@ from sqlalchemy import Engine, delete, select, text
 
 from db import key_rotation
 from db.accounts import NewAccount, replace_accounts
-from db.encryption import SecretBox, open_secret_box
+from db.encryption import SecretBox, WrongSecretKeyError, open_secret_box
 from db.engine import transaction
 from db.errors import ConflictError
 from db.instances import list_instances, record_stopped, register_instance
 from db.key_file import read_key_file
 from db.key_rotation import KeysMissingError, Rotation, rotate_key
-from db.models import Account, Job
+from db.models import Account, Job, Result, RunTrigger
+from db.runs import request_run
 from db.secret_keys import OutdatedKeyError
+from portal_import.passwords import PasswordReader
 from settings import PROJECT_ROOT, InvalidSettingsError, Settings
 from tests.child_processes import complete
+from tests.demo_portal import make_demo_job, read_demo_accounts, serve_demo_portal
 from tests.factories import make_job, make_viewer
-from tests.scheduler_process import launch_scheduler, scheduler_in_process
+from tests.scheduler_process import launch_scheduler, scheduler_in_process, start_scheduler
 from tests.waiting import wait_until
 
 OLD, NEW, OTHER = ("the-old-key-" * 3, "the-new-key-" * 3, "another-key-" * 3)
@@ -288,6 +291,53 @@ def test_a_damaged_key_file_is_refused(engine: Engine, tmp_path: Path) -> None:
         file.write("\nhalf a key")
     with pytest.raises(InvalidSettingsError, match="found 10 characters, expected 64"):
         rotate(engine, settings(tmp_path))
+
+
+def test_a_run_reads_what_was_encrypted_before_and_after_the_change(engine: Engine, tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    store(engine, open_secret_box(given), 4)
+
+    def read_secrets() -> dict[int, bytes]:
+        with transaction(engine) as session:
+            return dict(session.execute(select(Account.row_number, Account.secret)).all())
+
+    reader, before = PasswordReader(lambda: open_secret_box(given)), read_secrets()
+    assert reader.read(before[2]) == "secret-2"
+    rotate(engine, given)
+    after = read_secrets()
+    rotate(engine, given)
+    last = read_secrets()
+    in_turn = (last[2], before[3], last[4], before[5])  # as a run of more accounts than it reads at once
+    assert [reader.read(secret) for secret in in_turn] == ["secret-2", "secret-3", "secret-4", "secret-5"]
+    with pytest.raises(WrongSecretKeyError):
+        reader.read(after[2])  # of a key that came and went meanwhile
+    assert reader.read(last[3]) == "secret-3"
+
+
+def test_a_run_in_progress_is_not_disturbed(engine: Engine, tmp_path: Path) -> None:
+    with serve_demo_portal(60) as portal:
+        scheduler = start_scheduler(engine, tmp_path, secret_key="")
+        try:
+            with transaction(engine) as session:
+                viewer = make_viewer(session)
+                job_id = make_demo_job(session, viewer, portal, [])
+                replace_accounts(
+                    session, session.get_one(Job, job_id), read_demo_accounts(), open_secret_box(settings(tmp_path))
+                )
+                request_run(session, viewer, job_id, trigger=RunTrigger.MANUAL, now=datetime.now(UTC))
+            find_results = select(Result.username, Result.error)
+
+            def results() -> dict[str, str | None]:
+                with transaction(engine) as session:
+                    return dict(session.execute(find_results).all())
+
+            wait_until(lambda: len(results()) > 2, SOON, "the run to be in progress")
+            assert rotate(engine, settings(tmp_path)).renewed == 20
+            wait_until(lambda: len(results()) == 20, 90, "the run's end")
+        finally:
+            scheduler.kill()
+    assert not [error for error in results().values() if error and "encrypted" in error]
+    assert sum(error is None for error in results().values()) > 15
 
 
 def test_two_do_not_rotate_at_once(engine: Engine, tmp_path: Path) -> None:
