@@ -11,7 +11,7 @@ from portal_import.engine.addresses import show
 from portal_import.engine.bill_details import BillDetails
 from portal_import.engine.billing_page import BillingPage, BillPageReader
 from portal_import.engine.document_links import DocumentLink
-from portal_import.engine.downloads import NotADocumentError, download_document, source_of
+from portal_import.engine.downloads import NotADocumentError, source_of
 from portal_import.engine.errors import VisitError, describe_status
 from portal_import.engine.forms import has_sign_in_form
 from portal_import.engine.page import Page
@@ -161,10 +161,7 @@ class BillCollection:
         """The stored document; None, and noted, when there is none to be had."""
         known = await self._find_known(link)
         try:
-            client = await self.visitor.prepare_client()
-            document = await download_document(
-                client, link, self.rules.limits, self.storage, referer=page.url, known=known
-            )
+            document = await self.visitor.download(link, self.storage, referer=page.url, known=known)
         except NotADocumentError as error:
             if link.is_certain:
                 self._note_failure(link, error)

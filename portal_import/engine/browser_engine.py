@@ -15,11 +15,14 @@ from playwright.async_api import Cookie as KeptCookie
 from playwright.async_api import Page as BrowserPage
 
 from portal_import.engine.account_visit import visit_account
+from portal_import.engine.browser_downloads import press_for_document
 from portal_import.engine.browser_errors import explained
 from portal_import.engine.browser_proxy import BrowserProxy
 from portal_import.engine.browser_sign_in import open_billing_page, shows_bills
 from portal_import.engine.chromium import Chromium
 from portal_import.engine.client import Cookie, PortalClient
+from portal_import.engine.document_links import DocumentLink
+from portal_import.engine.downloads import download_document
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.page import Page
 from portal_import.engine.password_watch import PasswordWatch
@@ -29,7 +32,7 @@ from portal_import.engine.sign_in_test import visit_for_test
 from portal_import.engine.storage import DocumentStore
 from portal_import.engine.tab import Tab
 from portal_import.engine.visits import VisitRules
-from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile, SignInTest
+from portal_import.outcomes import AccountLogin, AccountOutcome, Document, Limits, PortalProfile, SignInTest
 
 
 class BrowserEngine:
@@ -128,11 +131,18 @@ class _BrowserVisitor:
     async def open_page(self, url: str, *, referer: str) -> Page:
         return (await self._tab.open(url, referer=referer, is_complete=shows_bills)).page
 
-    async def prepare_client(self) -> PortalClient:
-        async with explained(self._rules.limits):
+    async def download(
+        self, link: DocumentLink, storage: DocumentStore, *, referer: str, known: Document | None
+    ) -> Document:
+        limits = self._rules.limits
+        if link.control is not None:
+            await self._rules.gate.wait_for_turn()
+            self._proxy.allow_more(limits.max_file_bytes)
+            return await press_for_document(self._tab, link.control, limits, storage)
+        async with explained(limits):
             kept = await self._context.cookies()
         self._client.replace_cookies([_read_cookie(cookie) for cookie in kept])
-        return self._client
+        return await download_document(self._client, link, limits, storage, referer=referer, known=known)
 
 
 def _read_cookie(kept: KeptCookie) -> Cookie:

@@ -48,6 +48,10 @@ class BrowserProxy:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
+    def allow_more(self, count: int) -> None:
+        """A file is to come beside the pages."""
+        self._bytes_left += count
+
     @property
     def settings(self) -> ProxySettings:
         """For the browser; its own exception for this machine is taken back."""

@@ -60,7 +60,7 @@ class Chromium:
         """A visitor without a past: no cookies, no storage, nothing cached."""
         browser = await self.start()
         return await browser.new_context(
-            user_agent=self.user_agent, proxy=proxy, service_workers="block", accept_downloads=False
+            user_agent=self.user_agent, proxy=proxy, service_workers="block", accept_downloads=True
         )
 
     async def close_context(self, context: BrowserContext) -> None:

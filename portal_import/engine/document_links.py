@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from portal_import.engine.addresses import is_same_page, resolve
 from portal_import.engine.document_forms import find_buttons, label_of, method_of, press, read_posting_anchor
 from portal_import.engine.errors import VisitError
-from portal_import.engine.page import Element, Page, select, text_of
+from portal_import.engine.page import CONTROL_MARK, Element, Page, select, text_of
 from portal_import.engine.submission import Submission
 
 DOCUMENT_EXTENSIONS = frozenset({"pdf", "csv", "xlsx", "xls", "xml", "ods", "zip", "tif", "tiff", "p7m", "edi"})
@@ -37,18 +37,20 @@ _SURROUNDINGS = frozenset({"nav", "header", "footer", "aside"})
 class DocumentLink:
     """`is_certain` is False where only words hint at a document: such a link may lead to a page of details.
 
-    With a `form` the document is the answer to that form, sent to `url`.
+    With a `form` the document is the answer to that form, sent to `url`; with a `control` it is what a script makes
+    when that control of a live page is pressed.
     """
 
     url: str
     is_certain: bool
     name_hint: str | None = None
     form: Submission | None = None
+    control: int | None = None
 
     @property
     def key(self) -> tuple[str, int]:
         """What tells it from the page's other documents."""
-        return self.url, hash(self.form.body) if self.form else 0
+        return self.url, hash(self.form.body) if self.form else self.control or 0
 
 
 def find_links(
@@ -84,19 +86,19 @@ def _anchors_in(element: Element) -> Iterator[Element]:
 
 def _read_picked(page: Page, element: Element) -> DocumentLink | None:
     if element.tag != "a":
-        return _press(page, element)
+        return _press(page, element) or _read_control(page, element)
     posted = read_posting_anchor(page, element)
     if posted:
         return DocumentLink(posted.url, True, element.get("download") or None, posted)
     url = _address_of(page, element)
-    return DocumentLink(url, True, element.get("download") or None) if url else None
+    return DocumentLink(url, True, element.get("download") or None) if url else _read_control(page, element)
 
 
 def _read_anchor(page: Page, anchor: Element, in_bill_row: bool) -> DocumentLink | None:
     posted = read_posting_anchor(page, anchor)
     url = posted.url if posted else _address_of(page, anchor)
     if url is None:
-        return None
+        return _read_control(page, anchor) if in_bill_row and _offers_download(_words_of(anchor)) else None
     words = _words_of(anchor)
     certain = _judge(anchor, words, "" if posted else url, in_bill_row)
     # What only might be a document is not posted: it might be an order just as well.
@@ -107,9 +109,21 @@ def _read_anchor(page: Page, anchor: Element, in_bill_row: bool) -> DocumentLink
 
 def _read_button(page: Page, button: Element, in_bill_row: bool) -> DocumentLink | None:
     words = label_of(button)
-    if not _DOWNLOAD_WORD.search(words) or _OTHER_WORD.search(words) or not _judge(button, words, "", in_bill_row):
+    if not _offers_download(words) or not _judge(button, words, "", in_bill_row):
         return None
-    return _press(page, button)
+    return _press(page, button) or (_read_control(page, button) if in_bill_row else None)
+
+
+def _offers_download(words: str) -> bool:
+    return bool(_DOWNLOAD_WORD.search(words)) and not _OTHER_WORD.search(words)
+
+
+def _read_control(page: Page, element: Element) -> DocumentLink | None:
+    """What only a script knows the way to: it can be pressed where the page is live."""
+    mark = element.get(CONTROL_MARK)
+    if not page.is_live or mark is None or page.form_by_control.get(element) is not None:
+        return None
+    return DocumentLink(page.url, True, element.get("download") or None, control=int(mark))
 
 
 def _press(page: Page, button: Element) -> DocumentLink | None:

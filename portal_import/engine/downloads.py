@@ -30,8 +30,10 @@ class NotADocumentError(VisitError):
 
 
 def source_of(link: DocumentLink) -> str | None:
-    """What stands for the link's address, which may hold secrets; None for a form, whose fields change each time."""
-    return sha256(link.url.encode()).hexdigest()[:32] if link.form is None else None
+    """What stands for the link's address, which may hold secrets; None for a form, whose fields change each time,
+    and for what a script makes."""
+    has_address = link.form is None and link.control is None
+    return sha256(link.url.encode()).hexdigest()[:32] if has_address else None
 
 
 async def download_document(

@@ -7,6 +7,8 @@ from typing import Self
 
 from portal_import.engine.account_visit import visit_account
 from portal_import.engine.client import PortalClient
+from portal_import.engine.document_links import DocumentLink
+from portal_import.engine.downloads import download_document
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.page import Page
 from portal_import.engine.pdf_reader import PdfReader
@@ -15,7 +17,7 @@ from portal_import.engine.sign_in_test import visit_for_test
 from portal_import.engine.signin import open_billing_page
 from portal_import.engine.storage import DocumentStore
 from portal_import.engine.visits import VisitRules
-from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile, SignInTest
+from portal_import.outcomes import AccountLogin, AccountOutcome, Document, Limits, PortalProfile, SignInTest
 
 
 async def import_account(
@@ -93,5 +95,7 @@ class _HttpVisitor:
     async def open_page(self, url: str, *, referer: str) -> Page:
         return await self._client.get_page(url, referer=referer)
 
-    async def prepare_client(self) -> PortalClient:
-        return self._client
+    async def download(
+        self, link: DocumentLink, storage: DocumentStore, *, referer: str, known: Document | None
+    ) -> Document:
+        return await download_document(self._client, link, self._rules.limits, storage, referer=referer, known=known)

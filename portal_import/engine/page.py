@@ -32,11 +32,14 @@ _MAX_TEXT = 1_000_000
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
+CONTROL_MARK = "data-punctual-control"  # the number of a live page's control
+
+
 @dataclass(frozen=True)
 class Page:
     """`url` is where redirects ended; `content_type` is bare and lower case; `encoding` is a codec's name.
 
-    `challenges` are its WWW-Authenticate headers.
+    `challenges` are its WWW-Authenticate headers. A live page is open in a browser, which marks its controls.
     """
 
     url: str
@@ -45,6 +48,7 @@ class Page:
     encoding: str
     text: str
     challenges: tuple[str, ...] = ()
+    is_live: bool = False
 
     @property
     def is_ok(self) -> bool:

@@ -64,7 +64,7 @@
         copy.removeAttribute(mark);
         // Nobody sees it, and it is not for this step.
         if (child.type === "password" && !isShown(child)) continue;
-        if (copy.localName === "button" && isInMadeForm) copy.removeAttribute("type");  // here a script submits
+        if (copy.localName === "button" && (isInMadeForm || !child.form)) copy.removeAttribute("type"); // a script's own
         let isNowHidden = isHidden;
         if (!isHidden && child.closest("body") && getComputedStyle(child).display === "none") isNowHidden = true;
         if (isNowHidden !== isHidden) copy.setAttribute("hidden", "");

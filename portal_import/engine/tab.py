@@ -14,12 +14,11 @@ from portal_import.engine.browser_errors import explain_browser_error, explained
 from portal_import.engine.browser_proxy import BrowserProxy
 from portal_import.engine.errors import PassingError, VisitError, cause_of_status, describe_status
 from portal_import.engine.gate import PortalGate
-from portal_import.engine.page import Element, Page
+from portal_import.engine.page import CONTROL_MARK, Element, Page
 from portal_import.engine.repetition import PASSING_STATUSES, RESTING_STATUSES, Repetition, read_retry_after
 from portal_import.engine.traffic import Traffic
 from portal_import.outcomes import Limits
 
-MARK = "data-punctual-control"
 BUILT_WITHIN_SECONDS = 8.0  # how long scripts may take to show what a page is for
 _LOOK_AGAIN_SECONDS = 0.25
 _SNAPSHOT = (Path(__file__).parent / "snapshot.js").read_text()
@@ -34,8 +33,11 @@ class Snapshot:
 
     async def find(self, element: Element) -> ElementHandle:
         """The browser's element for a control of the page. Raises VisitError for what is none."""
-        position = element.get(MARK, "-1")
-        found = await self.live.evaluate_handle("(live, position) => live[position]", int(position))
+        return await self.find_control(int(element.get(CONTROL_MARK, "-1")))
+
+    async def find_control(self, number: int) -> ElementHandle:
+        """The browser's element of that number. Raises VisitError where there is none."""
+        found = await self.live.evaluate_handle("(live, number) => live[number]", number)
         handle = found.as_element()
         if handle is None:
             words = "what a selector of this portal finds is neither a field nor a button"
@@ -57,6 +59,7 @@ class Tab:
         self.browser_page = browser_page
         self.traffic = Traffic(browser_page)
         self.forms_sent = 0
+        self.newest: Snapshot | None = None
         self._proxy = proxy
         self._limits = limits
         self._repetition = repetition
@@ -136,7 +139,7 @@ class Tab:
         limit = self._limits.max_page_bytes
         async with explained(self._limits):
             try:
-                taken = await self.browser_page.evaluate_handle(_SNAPSHOT, [limit, MARK])
+                taken = await self.browser_page.evaluate_handle(_SNAPSHOT, [limit, CONTROL_MARK])
                 html, url = await taken.evaluate("({ html, url }) => [html, url]")
                 live = await taken.get_property("live")
             except Error as error:
@@ -146,4 +149,6 @@ class Tab:
         if html is None:
             raise VisitError(f"the page is larger than {limit:,} bytes", detail=show(url))
         traffic = self.traffic
-        return Snapshot(Page(url, traffic.document_status, traffic.document_type, "utf-8", html), live)
+        page = Page(url, traffic.document_status, traffic.document_type, "utf-8", html, is_live=True)
+        self.newest = Snapshot(page, live)
+        return self.newest

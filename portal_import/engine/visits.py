@@ -11,15 +11,16 @@ from typing import Any, Protocol
 
 from db.models import LogLevel, ResultCause
 from portal_import.engine.addresses import hide_queries
-from portal_import.engine.client import PortalClient
 from portal_import.engine.computing import limit_steps
+from portal_import.engine.document_links import DocumentLink
 from portal_import.engine.errors import VisitError
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.page import Page
 from portal_import.engine.page_notes import note_page
 from portal_import.engine.repetition import Report
 from portal_import.engine.secrecy import Redactor
-from portal_import.outcomes import AccountLogin, AccountOutcome, Limits, PortalProfile
+from portal_import.engine.storage import DocumentStore
+from portal_import.outcomes import AccountLogin, AccountOutcome, Document, Limits, PortalProfile
 
 _MAX_SAID = 1_000
 
@@ -69,8 +70,10 @@ class Visitor(AbstractAsyncContextManager[object], Protocol):
         """A further page of bills, whatever its status but the passing ones. Raises VisitError when there is none."""
         ...
 
-    async def prepare_client(self) -> PortalClient:
-        """What downloads documents in this account's name, at its present state."""
+    async def download(
+        self, link: DocumentLink, storage: DocumentStore, *, referer: str, known: Document | None
+    ) -> Document:
+        """The document, stored, of a link of the page that was opened last. As `downloads.download_document`."""
         ...
 
 

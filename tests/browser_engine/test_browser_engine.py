@@ -1,6 +1,7 @@
 """Imports with a real Chromium from portals that do exactly what a test scripts."""
 
 import asyncio
+import hashlib
 import json
 import sys
 from unittest.mock import patch
@@ -14,7 +15,9 @@ from portal_import.engine.errors import EngineUnavailableError
 from portal_import.outcomes import Limits
 from tests.browser_engine.conftest import VisitInBrowser
 from tests.portal_server import (
+    BILLING_PAGE,
     PASSWORD,
+    PDF,
     USERNAME,
     Request,
     Route,
@@ -97,6 +100,42 @@ def test_two_steps_by_script(visit_in_browser: VisitInBrowser) -> None:
     made = visit_in_browser(scripted_routes() | {"GET /login": answer(form)})
     assert made.outcome.status == ResultStatus.SUCCESS, made.outcome
     assert made.portal.count("POST", "/api/session") == 1
+
+
+# Bills that a script fetches when their button is pressed, and gives to the browser as a file.
+_LINK = '<a href="/bills/{}.pdf">PDF</a>'
+_BUTTONS = '<a href="#" onclick="save(18)">PDF</a> <button onclick=pay()>Pay</button>'
+SCRIPTED_BILLS = (
+    BILLING_PAGE.replace(_LINK.format(17), "<button onclick=save(17)>PDF</button>").replace(_LINK.format(18), _BUTTONS)
+    + """<script>
+const save = async (number) => {
+  const file = await (await fetch(`/bills/${number}.pdf`)).blob();
+  Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: `${number}.pdf` }).click();
+};
+const pay = () => fetch("/pay", { method: "POST" });
+</script>"""
+)
+
+
+def test_files_that_scripts_make_are_stored(visit_in_browser: VisitInBrowser) -> None:
+    made = visit_in_browser(scripted_routes() | {"GET /billing": answer(SCRIPTED_BILLS)})
+    assert made.outcome.status == ResultStatus.SUCCESS, made.outcome
+    documents = [document for bill in made.outcome.bills for document in bill.documents]
+    assert [(d.file_name, d.content_type) for d in documents] == [
+        ("17.pdf", "application/pdf"),
+        ("18.pdf", "application/pdf"),
+    ]
+    assert [d.sha256 for d in documents] == [hashlib.sha256(PDF + number).hexdigest() for number in (b"17", b"18")]
+    assert {file.name for file in made.files} == {f"{d.sha256}.pdf" for d in documents}
+    assert made.portal.count("POST", "/pay") == 0
+
+
+def test_file_of_a_script_beyond_the_limit_is_not_kept(visit_in_browser: VisitInBrowser) -> None:
+    limits = Limits(request_timeout_seconds=10, max_file_bytes=1_000)
+    made = visit_in_browser(scripted_routes() | {"GET /billing": answer(SCRIPTED_BILLS)}, limits=limits)
+    assert made.outcome.status == ResultStatus.PORTAL_ERROR
+    assert "the file is larger than the 1,000 bytes allowed" in (made.outcome.error or "")
+    assert made.files == []
 
 
 @pytest.mark.parametrize("way", ["form", "address", "redirect"])
