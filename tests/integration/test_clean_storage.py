@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event, select, text
+from sqlalchemy.orm import Session
 
 from db.engine import transaction
 from db.jobs import delete_job
-from db.models import Bill, Job, OrphanedFile, Result, ResultStatus, RunStatus
+from db.models import Bill, BillVersion, Job, OrphanedFile, Result, ResultStatus, RunStatus
 from db.orphaned_files import list_orphaned_files
 from portal_import.engine.storage import UNFINISHED_FOLDER
 from scheduler_service.service import ORPHANS_KEPT_SECONDS, UNFINISHED_KEPT_SECONDS, SchedulerService
@@ -96,6 +97,32 @@ def test_files_of_a_deleted_job_go_a_day_later(engine: Engine, tmp_path: Path) -
     assert stored(tmp_path) == {Path(kept).name}
     with transaction(engine) as session:
         assert session.scalars(select(OrphanedFile)).all() == []
+
+
+def add_changed_bill(session: Session, job: Job, now: str, before: str) -> None:
+    """A bill that has one file now, and had another one before it changed."""
+    changed = bill(job, now)
+    session.add(changed)
+    session.flush()
+    session.add(BillVersion(bill_id=changed.id, documents=[{"file_url": before}]))
+
+
+def test_files_of_earlier_versions_go_with_their_job_and_stay_while_another_needs_them(
+    engine: Engine, tmp_path: Path
+) -> None:
+    now, before, shared = (store(tmp_path, name) for name in ("aa1.pdf", "bb2.pdf", "cc3.pdf"))
+    with transaction(engine) as session:
+        olive = make_viewer(session)
+        job, second, other = (make_job(session, olive) for _ in range(3))
+        add_changed_bill(session, job, now, before)
+        add_changed_bill(session, second, now, shared)
+        add_changed_bill(session, other, store(tmp_path, "dd4.pdf"), shared)
+    with transaction(engine) as session:
+        delete_job(session, olive, job.id)
+        delete_job(session, olive, second.id)
+    age_orphans(engine)
+    SchedulerService(engine, Settings(home=tmp_path, slots=0)).clean_storage()
+    assert stored(tmp_path) == {"cc3.pdf", "dd4.pdf"}
 
 
 def test_files_that_another_job_has_too_stay(engine: Engine, tmp_path: Path) -> None:

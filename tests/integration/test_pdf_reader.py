@@ -17,7 +17,7 @@ from fpdf import FPDF
 from demo.accounts import ACCOUNTS
 from demo.bills import list_bills
 from demo.documents import make_document
-from portal_import.engine.pdf_reader import MAX_CHARACTERS, MAX_PAGES, PdfReader, UnreadablePdfError
+from portal_import.engine.pdf_reader import MAX_CHARACTERS, MAX_FAILURES, MAX_PAGES, PdfReader, UnreadablePdfError
 from settings import PROJECT_ROOT
 from tests.waiting import wait_until
 
@@ -102,6 +102,25 @@ def test_worker_that_dies_over_a_pdf_is_replaced_for_the_next():
         return await reader.read_text(GOOD)
 
     assert BILL.number in with_reader(kill_while_reading)
+
+
+def test_no_pdf_is_read_any_more_after_a_few_that_crashed():
+    async def crash(reader: PdfReader) -> str:
+        for _ in range(MAX_FAILURES):
+            await reader.read_text(GOOD)
+            [worker] = workers()
+            worker.suspend()
+            reading = asyncio.create_task(reader.read_text(GOOD))
+            await asyncio.sleep(0)
+            worker.kill()
+            with pytest.raises(UnreadablePdfError, match="reading it crashed"):
+                await reading
+        with pytest.raises(UnreadablePdfError) as refused:
+            await reader.read_text(GOOD)
+        assert workers() == []
+        return str(refused.value)
+
+    assert with_reader(crash) == "no PDF is read any more after 3 that crashed or stalled"
 
 
 def test_worker_that_died_between_two_pdfs_costs_neither():
