@@ -238,16 +238,17 @@ class RunLedger:
         """How the portal stands at this moment."""
         return self._transact(lambda session: read_portal_state(session, portal_id))
 
-    def begin_sign_ins(self, portal_id: int, account_ids: Sequence[int]) -> tuple[PortalState, set[int]]:
-        """Note the accounts that are signed in to now; none of them while the portal is to be left alone.
+    def begin_sign_ins(self, portal_id: int, account_ids: Sequence[int]) -> tuple[PortalState, set[int] | None]:
+        """Note the accounts that are signed in to now.
 
-        Returns those that had not been signed in to in this run before. Raises LeaseLostError.
+        Returns those that had not been signed in to in this run before; None, and nothing noted, while the portal is
+        to be left alone. Raises LeaseLostError.
         """
 
-        def begin(session: Session) -> tuple[PortalState, set[int]]:
+        def begin(session: Session) -> tuple[PortalState, set[int] | None]:
             state = read_portal_state(session, portal_id)
             if state.breaker_open_until is not None or state.retry_after_at is not None:
-                return state, set()
+                return state, None
             return state, begin_sign_ins(session, self._run_id, self._token, account_ids)
 
         return self._transact(begin)

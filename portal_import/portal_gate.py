@@ -41,7 +41,7 @@ class RunGate:
         self._has_spacing = plan.has_request_spacing
         self._max_rest_seconds = max_rest_seconds
         self._turns = Batches[None, float | None](self._reserve_turns)
-        self._sign_ins = Batches[int, bool](self._begin_sign_ins)
+        self._sign_ins = Batches[int, bool | None](self._begin_sign_ins)
         self._rests_until = 0.0
         self._note(plan.portal_state)
 
@@ -78,13 +78,11 @@ class RunGate:
 
         Raises SignInForbiddenError when it must not be, and VisitError as `wait_for_turn` does.
         """
-        is_first = await self._sign_ins.ask(account_id)
-        while self._rest_seconds():  # then nothing was noted
+        while (is_first := await self._sign_ins.ask(account_id)) is None:
+            refusal = self.refuse()
+            if refusal is not None and refusal.cause == ResultCause.BREAKER:
+                raise SignInForbiddenError(refusal)
             await self._wait_for_end_of_rest()
-            is_first = await self._sign_ins.ask(account_id)
-        refusal = self.refuse() if self._state.breaker_open_until is not None else None
-        if refusal is not None:
-            raise SignInForbiddenError(refusal)
         if not is_first:
             raise SignInForbiddenError(AccountOutcome(ResultStatus.FAILED, SIGNED_IN_BEFORE))
 
@@ -103,10 +101,10 @@ class RunGate:
         booked = await self._ledger.in_thread(self._ledger.reserve_requests, self._portal_id, len(wanted))
         return [None] * len(wanted) if booked is None else [*booked]
 
-    async def _begin_sign_ins(self, account_ids: list[int]) -> list[bool]:
+    async def _begin_sign_ins(self, account_ids: list[int]) -> list[bool | None]:
         state, noted = await self._ledger.in_thread(self._ledger.begin_sign_ins, self._portal_id, account_ids)
         self._note(state)
-        return [account_id in noted for account_id in account_ids]
+        return [None if noted is None else account_id in noted for account_id in account_ids]
 
     def _note(self, state: PortalState) -> None:
         self._state = state
