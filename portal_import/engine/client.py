@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 import aiohttp
 from yarl import URL
 
-from portal_import.engine.addresses import MAX_LENGTH, origin, resolve, show
+from portal_import.engine.addresses import origin, show
 from portal_import.engine.errors import (
     PassingError,
     VisitError,
@@ -26,14 +26,15 @@ from portal_import.engine.errors import (
 from portal_import.engine.gate import PortalGate
 from portal_import.engine.networks import make_socket_factory
 from portal_import.engine.page import Page, decode_page
+from portal_import.engine.redirects import REDIRECT_STATUSES, Redirect, read_redirect
 from portal_import.engine.refreshes import find_refresh
 from portal_import.engine.repetition import PASSING_STATUSES, RESTING_STATUSES, Repetition, Report, read_retry_after
+from portal_import.engine.request_headers import site_of, with_referer
 from portal_import.engine.submission import Submission
 from portal_import.outcomes import Limits
 from settings import VERSION
 
 USER_AGENT = f"Punctual/{VERSION} (scheduled bill import)"
-REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 CHUNK_BYTES = 64 * 1024
 # Portals behind large single sign-on systems send headers beyond aiohttp's 8 kB.
 MAX_HEADER_BYTES = 64 * 1024
@@ -56,12 +57,6 @@ class Cookie:
     domain: str
     path: str
     is_secure: bool
-
-
-@dataclass(frozen=True)
-class _Redirect:
-    url: str
-    how: str
 
 
 class PortalClient:
@@ -131,7 +126,7 @@ class PortalClient:
     async def get(
         self,
         url: str,
-        read: Reader[T | _Redirect],
+        read: Reader[T | Redirect],
         *,
         referer: str | None = None,
         headers: dict[str, str] = FILE_HEADERS,
@@ -147,9 +142,9 @@ class PortalClient:
             if state in seen:
                 raise VisitError("the portal redirects in a circle", detail=f"redirected to {show(url)} again")
             seen.add(state)
-            sent = _with_referer(headers, url, referer)
+            sent = with_referer(headers, url, referer)
             found = await self._repetition.run(partial(self._get_once, url, read, sent))
-            if not isinstance(found, _Redirect):
+            if not isinstance(found, Redirect):
                 return found
             self._observe_redirect(f"redirected {found.how} to {show(found.url)}")
             url = found.url
@@ -164,7 +159,7 @@ class PortalClient:
         """
         read = self._read_page_or_refresh
         found = await self._send_form(submission, read, referer=referer, headers=PAGE_HEADERS, has_password=True)
-        if isinstance(found, _Redirect):
+        if isinstance(found, Redirect):
             self._observe_redirect(f"redirected {found.how} to {show(found.url)}")
             return found.url
         return replace(found, url=found.url.partition("?")[0])
@@ -172,24 +167,24 @@ class PortalClient:
     async def post_for_file(self, submission: Submission, read: Reader[T], *, referer: str) -> T:
         """What `read` makes of the form's answer, after redirects. The form is sent once. Raises VisitError."""
         found = await self._send_form(submission, read, referer=referer, headers=FILE_HEADERS, has_password=False)
-        return await self.get(found.url, read, referer=referer) if isinstance(found, _Redirect) else found
+        return await self.get(found.url, read, referer=referer) if isinstance(found, Redirect) else found
 
     async def _send_form(
         self,
         submission: Submission,
-        read: Reader[T | _Redirect],
+        read: Reader[T | Redirect],
         *,
         referer: str,
         headers: dict[str, str],
         has_password: bool,
-    ) -> T | _Redirect:
+    ) -> T | Redirect:
         """What `read` makes of the form's answer, or where that redirects to. Sent once, to no second address."""
         if submission.body is not None:
-            headers = headers | {"Content-Type": submission.content_type, "Origin": _site_of(referer)}
+            headers = headers | {"Content-Type": submission.content_type, "Origin": site_of(referer)}
         # A connection kept open since the page before may be closed by the portal at this very moment,
         # and then nobody knows whether the form arrived. A new connection has no such past.
         session = self._make_session(force_close=True)
-        headers = _with_referer(headers, submission.url, referer)
+        headers = with_referer(headers, submission.url, referer)
         async with (
             session,
             self._send(
@@ -203,13 +198,13 @@ class PortalClient:
                     detail=f"{describe_status(response.status)} to {show(submission.url)}",
                 )
             if response.status in REDIRECT_STATUSES:
-                return _read_redirect(response)
+                return read_redirect(response)
             return await read(response)
 
-    async def _get_once(self, url: str, read: Reader[T | _Redirect], headers: dict[str, str]) -> T | _Redirect:
+    async def _get_once(self, url: str, read: Reader[T | Redirect], headers: dict[str, str]) -> T | Redirect:
         async with self._send(self._session, "GET", url, headers) as response:
             if response.status in REDIRECT_STATUSES:
-                return _read_redirect(response)
+                return read_redirect(response)
             if response.status in PASSING_STATUSES:
                 sent = response.headers
                 raise PassingError(
@@ -280,10 +275,10 @@ class PortalClient:
         page = decode_page(str(response.url), response.status, content_type, bytes(body))
         return replace(page, challenges=tuple(response.headers.getall("WWW-Authenticate", [])))
 
-    async def _read_page_or_refresh(self, response: aiohttp.ClientResponse) -> Page | _Redirect:
+    async def _read_page_or_refresh(self, response: aiohttp.ClientResponse) -> Page | Redirect:
         page = await self._read_page(response)
         url = find_refresh(page, response.headers.get("Refresh", "")) if page.is_ok else None
-        return page if url is None else _Redirect(url, "by the page itself")
+        return page if url is None else Redirect(url, "by the page itself")
 
     def _make_session(self, *, force_close: bool) -> aiohttp.ClientSession:
         seconds = self._limits.request_timeout_seconds
@@ -299,13 +294,6 @@ class PortalClient:
         )
 
 
-def _with_referer(headers: dict[str, str], url: str, referer: str | None) -> dict[str, str]:
-    """As browsers do by default: the full page address within an origin, nothing to others."""
-    if referer is None or origin(url) != origin(referer):
-        return headers
-    return headers | {"Referer": referer}
-
-
 def _check_encoding(response: aiohttp.ClientResponse) -> None:
     """What aiohttp cannot decode it passes on as it came, for a page that nobody could read."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
@@ -318,21 +306,3 @@ def _parse_url(url: str) -> URL:
         return URL(url, encoded=True)
     except ValueError as error:
         raise VisitError("an address that the portal gave is not valid", detail=show(url)) from error
-
-
-def _site_of(url: str) -> str:
-    """The Origin header of a request that comes from this page."""
-    scheme, host, port = origin(url)
-    named_port = "" if port in (80, 443) else f":{port}"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}{named_port}"
-
-
-def _read_redirect(response: aiohttp.ClientResponse) -> _Redirect:
-    location = response.headers.get("Location", "")
-    url = resolve(str(response.url), location) if location else None
-    if url is None:
-        found = "without an address" if not location else "to something that is no web address"
-        if len(location) > MAX_LENGTH:
-            found = f"to an address of more than {MAX_LENGTH:,} characters"
-        raise VisitError(f"the portal redirected {found}", detail=describe_status(response.status))
-    return _Redirect(url, f"({describe_status(response.status)})")
