@@ -10,7 +10,7 @@ from sqlalchemy import Engine, delete, text
 from db.engine import transaction
 from db.models import Account, Job, Run
 from portal_import.ledger import RunLedger
-from portal_import.run import ACCOUNTS_AT_ONCE, WaitingAccounts
+from portal_import.waiting_accounts import ACCOUNTS_AT_ONCE, WaitingAccounts
 from tests.claimed_runs import add_run, take
 from tests.factories import NOW, make_portal
 
