@@ -72,7 +72,7 @@ def render_head(viewer: Viewer, portal_id: int, zone: ZoneInfo) -> None:
 def render_people(viewer: Viewer, summary: PortalSummary, zone: ZoneInfo) -> None:
     """Who said that it may be used, whose jobs use it, and why this person only reads, where that is so."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        by = plain(describe_authorisation(summary, zone, datetime.now(UTC)))
+        by = plain(describe_authorisation(summary, zone))
         is_authorised = summary.portal.authorised_at is not None
         words = f":material/verified_user: Authorised by {by}" if is_authorised else NOT_AUTHORISED
         st.caption(words, width="content")

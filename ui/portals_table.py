@@ -51,7 +51,7 @@ def portals_frame(portals: Sequence[PortalSummary], zone: ZoneInfo, now: datetim
                 "said": describe_settings(portal),
                 "accounts": portal.max_concurrent_accounts,
                 "spacing": portal.min_seconds_between_requests,
-                "authorised": describe_authorisation(summary, zone, now),
+                "authorised": describe_authorisation(summary, zone),
             }
         )
     return pd.DataFrame(rows)
@@ -61,17 +61,17 @@ def describe_settings(portal: Portal) -> str:
     """What people said of the portal's pages, in a few words."""
     selectors = sum(getattr(portal, name) is not None for name in SELECTORS)
     columns = len(portal.column_mapping or {})
-    counts = ((selectors, "selector"), (columns, "column"), (int(portal.date_order is not None), "date order"))
-    words = [noun if noun == "date order" else f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts if n]
+    counts = ((selectors, "selector"), (columns, "column"), (int(portal.date_order is not None), "dates"))
+    words = [noun if noun == "dates" else f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts if n]
     return ", ".join(words) or "Found by itself"
 
 
-def describe_authorisation(summary: PortalSummary, zone: ZoneInfo, now: datetime) -> str:
-    """Who said that it may be used, and when."""
+def describe_authorisation(summary: PortalSummary, zone: ZoneInfo) -> str:
+    """Who said that it may be used, and on which day."""
     if summary.portal.authorised_at is None:
         return "Nobody yet"
-    name = summary.authorised_by_name or "somebody who has left"
-    return f"{name}, {exact(summary.portal.authorised_at, zone, now)}"
+    day = summary.portal.authorised_at.astimezone(zone)
+    return f"{summary.authorised_by_name or 'somebody who left'}, {day.day} {day:%b %Y}"
 
 
 def render_portals_table(
@@ -91,16 +91,16 @@ def render_portals_table(
         column_order=order,
         column_config={
             "host": column.ButtonColumn(
-                "Portal", type="tertiary", alignment="left", pinned=not phone, key=pressed, width=230, help="Open it"
+                "Portal", type="tertiary", alignment="left", pinned=not phone, key=pressed, width=205, help="Open it"
             ),
-            "state": pill_column("State", (_OPEN, _BREAKER, _NOT_AUTHORISED), width=130),
-            "until": column.TextColumn("Until", width=140, help="No sign-ins before: too many were refused"),
-            "jobs": column.NumberColumn("Jobs", format="localized", width=60),
+            "state": pill_column("State", (_OPEN, _BREAKER, _NOT_AUTHORISED), width=125),
+            "until": column.TextColumn("Until", width=135, help="No sign-ins before: too many were refused"),
+            "jobs": column.NumberColumn("Jobs", format="localized", width=55),
             "engine": column.TextColumn("Engine", width=75),
-            "said": column.TextColumn("Pages", width=150, help="What people said of its pages"),
+            "said": column.TextColumn("Pages", width=180, help="What people said of its pages"),
             "accounts": column.NumberColumn("At once", width=70, help="Accounts signed in at the same time"),
-            "spacing": column.NumberColumn("Spacing", format="%g s", width=75, help="Least time between requests"),
-            "authorised": column.TextColumn("Authorised by", width=230),
+            "spacing": column.NumberColumn("Spacing", format="%g s", width=70, help="Least time between requests"),
+            "authorised": column.TextColumn("Authorised by", width=170),
         },
     )
     click = st.session_state.get(pressed)

@@ -49,7 +49,7 @@ def test_list_shows_the_portals_of_ones_jobs(
     assert list(frame["host"]) == ["a.example", "b.example"]
     assert [list(pills) for pills in frame["state"]] == [["! Left alone"], ["✓ In use"]]
     assert list(frame["said"]) == ["Found by itself", "1 selector, 1 column"]
-    assert [who.split(",")[0] for who in frame["authorised"]] == ["Olive", "somebody who has left"]
+    assert [who.split(",")[0] for who in frame["authorised"]] == ["Olive", "somebody who left"]
     assert "No job uses a portal yet" in words(open_page(vera, "portals"))
     with transaction(engine) as session:
         ada = make_viewer(session, "ada", Role.ADMIN)
