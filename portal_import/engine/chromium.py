@@ -118,7 +118,7 @@ def _find_reason(message: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if any("No usable sandbox" in line for line in lines):
         return "its sandbox needs unprivileged user namespaces, which this machine or container does not allow"
-    spoken = [line for line in lines if ":FATAL:" in line or ":ERROR:" in line or "error while loading" in line]
+    spoken = [line for line in lines if ":FATAL:" in line or "error while loading" in line]
     return (spoken or lines or ["no reason was given"])[0][:300]
 
 

@@ -1,7 +1,6 @@
 """One Chromium for the tests of a file, as for the accounts of a run, and imports with it from scripted portals."""
 
 import asyncio
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from db.models import LogLevel
 from portal_import.engine.engines import AccountEngine, open_engine
 from portal_import.engine.storage import DocumentStore
 from portal_import.outcomes import AccountLogin, Limits, PortalProfile
@@ -25,12 +25,11 @@ def visit_in_browser() -> Iterator[VisitInBrowser]:
         engine = runner.run(opened.enter_async_context(open_engine("browser")))
 
         def visit(routes: dict[str, Route], **options: object) -> Visit:
-            shutil.rmtree(folder)
-            return runner.run(_visit(engine, Path(folder), routes, **options))  # type: ignore[arg-type]
+            own = Path(tempfile.mkdtemp(dir=folder))
+            return runner.run(_visit(engine, own, routes, **options))  # type: ignore[arg-type]
 
         yield visit
         runner.run(opened.aclose())
-        Path(folder).mkdir(exist_ok=True)
 
 
 async def _visit(
@@ -41,6 +40,7 @@ async def _visit(
     password: str = PASSWORD,
     profile: PortalProfile = PortalProfile(),  # noqa: B008 (frozen)
     limits: Limits = Limits(request_timeout_seconds=10),  # noqa: B008 (frozen)
+    is_test: bool = False,
 ) -> Visit:
     async with ScriptedPortal(routes) as portal:
         login = AccountLogin(USERNAME, password, f"{portal.url}/login", f"{portal.url}/billing")
@@ -49,13 +49,15 @@ async def _visit(
         async def note_wait(seconds: float) -> None:
             made.waits.append(seconds)
 
-        made.outcome = await engine.import_account(
-            login,
-            profile,
-            limits,
-            DocumentStore(folder.as_uri()),
-            report=lambda level, line: made.lines.append((level, line)),
-            gate=made.gate,
-            sleep=note_wait,
-        )
+        def report(level: LogLevel, line: str) -> None:
+            made.lines.append((level, line))
+
+        if is_test:
+            test = await engine.try_sign_in(login, profile, limits, report=report, gate=made.gate, sleep=note_wait)
+            made.outcome = test.outcome
+        else:
+            store = DocumentStore(folder.as_uri())
+            made.outcome = await engine.import_account(
+                login, profile, limits, store, report=report, gate=made.gate, sleep=note_wait
+            )
         return made

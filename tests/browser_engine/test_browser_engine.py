@@ -88,6 +88,16 @@ def test_wrong_password_is_sent_once_and_told_by_what_the_script_shows(visit_in_
     assert made.gate.sign_ins == 1
 
 
+def test_test_of_the_sign_in_tells_what_scripts_built_and_fetches_nothing(visit_in_browser: VisitInBrowser) -> None:
+    made = visit_in_browser(scripted_routes(), is_test=True)
+    assert made.outcome.status == ResultStatus.SUCCESS, made.outcome
+    for seen in ("sign-in page", "billing page", "bills recognised in a table: 2; documents linked: 2", "signed in"):
+        assert seen in made.said
+    assert not [request for request in made.portal.requests if request.path.startswith("/bills/")]
+    assert made.portal.count("POST", "/api/session") == 1
+    check_no_secrets(made)
+
+
 def test_two_steps_by_script(visit_in_browser: VisitInBrowser) -> None:
     form = (
         SCRIPTED_FORM.replace("<input id=u", "<input id=u autocomplete=username")

@@ -49,11 +49,14 @@ def viewer(engine: Engine) -> Viewer:
         return make_viewer(session, role=Role.OPERATOR)
 
 
-def run_in_browser(engine: Engine, viewer: Viewer, portal: DemoPortal, accounts: int | None = None) -> int:
+def run_in_browser(
+    engine: Engine, viewer: Viewer, portal: DemoPortal, accounts: int | None = None, timeout_seconds: int = 3600
+) -> int:
     chosen = [a for a in read_demo_accounts() if a.username.startswith(UNUSUAL)][:accounts]
     with transaction(engine) as session:
         job_id = make_demo_job(session, viewer, portal, chosen, pages="/script")
         session.execute(update(Portal).values(engine="browser", max_concurrent_accounts=8))
+        session.execute(update(Job).values(timeout_seconds=timeout_seconds))
         return request_run(session, viewer, job_id, trigger=RunTrigger.MANUAL, now=datetime.now(UTC)).id
 
 
@@ -165,6 +168,16 @@ def test_killed_run_leaves_no_browser(
     find_child(scheduler).send_signal(signal.SIGKILL)
     check_nothing_left(temporary_folder, browsers)
     wait_until(lambda: get_run(engine, run_id).status == RunStatus.QUEUED, RUN_SECONDS, "the queue")
+
+
+def test_run_that_times_out_leaves_no_browser(
+    engine: Engine, scheduler: SchedulerProcess, viewer: Viewer, temporary_folder: Path
+) -> None:
+    with serve_demo_portal(60_000) as silent_portal:  # the account is not finished either in the time that is left
+        run_id = run_in_browser(engine, viewer, silent_portal, accounts=1, timeout_seconds=8)
+        browsers = wait_until(lambda: list_browsers(temporary_folder), RUN_SECONDS, "the browser")
+        assert wait_for_end(engine, run_id).status == RunStatus.TIMED_OUT
+        check_nothing_left(temporary_folder, browsers)
 
 
 def test_stopped_run_leaves_no_browser(

@@ -546,3 +546,28 @@ def test_process_refuses_options_that_are_not_numbers(arguments: list[str]):
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+# Pages that scripts build
+
+
+def test_script_pages_hold_neither_form_nor_bills_until_their_scripts_run():
+    portal = open_portal()
+    login = portal.get("/script/login")
+    assert "password" not in lxml.html.fromstring(login.text).xpath("//input/@type")
+    nonce = lxml.html.fromstring(login.text).xpath("string(//script/@nonce)")
+    assert f"script-src 'nonce-{nonce}'" in login.headers["content-security-policy"]
+    assert portal.get("/script/billing").headers["location"] == "/script/login"
+    assert portal.get("/script/bills").status_code == 401
+
+
+def test_script_pages_sign_in_and_list_bills_as_json():
+    portal = open_portal()
+    wrong = portal.post("/script/session", json={"email": ADA.username, "password": "wrong"})
+    assert (wrong.status_code, wrong.json()) == (401, {"error": WRONG_CREDENTIALS})
+    assert portal.post("/script/session", content=b"{").status_code == 400
+    assert portal.post("/script/session", json={"email": ADA.username, "password": ADA.password}).status_code == 200
+    assert read_bill_rows(portal.get("/script/billing")) == []
+    bills = portal.get("/script/bills").json()
+    assert [bill["number"] for bill in bills] == [bill.number for bill in list_bills(ADA, TODAY)]
+    assert portal.get(bills[0]["documents"][0]["href"]).headers["content-type"] == "application/pdf"
