@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from db.calendars import CalendarDraft, create_calendar, list_calendars
 from db.engine import transaction
 from db.jobs import create_job, pause_job
-from db.models import Calendar, CalendarDay, Job, Run, RunStatus
+from db.models import Calendar, CalendarDay, Job, Portal, Run, RunStatus
 from db.schedules import Schedule
 from db.viewers import Viewer
 from recurrence import Calendar as RecurrenceCalendar
@@ -88,6 +88,20 @@ def test_edit_says_what_it_changes_before_it_is_saved(engine: Engine, olive: Vie
     assert "disappear in the next 30 days" in shown
     assert "Nothing runs now; next run " in shown
     assert stored(engine, job_id).schedule_type == "daily"
+
+
+@pytest.mark.parametrize("is_confirmed", [True, False])
+def test_edit_asks_for_the_confirmation_that_the_portal_lacks(
+    engine: Engine, olive: Viewer, open_page: OpenPage, is_confirmed: bool
+) -> None:
+    job_id = add_job(engine, olive, Schedule("daily", {"hour": 9, "minute": 0}, "UTC"))
+    if not is_confirmed:  # as one that an older system left
+        with transaction(engine) as session:
+            session.scalars(select(Portal)).one().authorised_at = None
+    app = open_page(olive, "job", id=job_id)
+    app.button(key="job-edit").click().run()
+    boxes = [box.label for box in app.checkbox if str(box.key).endswith("-authorised")]
+    assert boxes == ([] if is_confirmed else [r"I am authorised to use **portal\.example** with these accounts"])
 
 
 def test_edit_of_what_is_due_says_that_it_is_recorded_as_missed(
