@@ -22,6 +22,7 @@ from db.instances import list_instances
 from db.key_file import key_file_of, make_key, read_key_file, replace_key_file
 from db.secret_keys import (
     count_secrets,
+    end_rotation,
     list_job_names,
     list_unreadable_jobs,
     renew_secrets,
@@ -34,6 +35,7 @@ BATCH_SIZE = 500
 SHOWN_JOBS = 5
 TRIES = 10  # each waits up to the lock timeout for who changes the same accounts
 PAUSE_SECONDS = 0.5
+TURN_SECONDS = 20  # longer than a killed one's statement may go on waiting for a lock
 WAITED_TOO_LONG = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
 T = TypeVar("T")
@@ -59,7 +61,7 @@ def rotate_key(engine: Engine, settings: Settings, say: Say, *, leave_unreadable
     Raises KeysMissingError, before anything is changed, unless those passwords are to be left as they are;
     ConflictError while another process rotates or a scheduler runs that does not know the key; InvalidSettingsError.
     """
-    with _alone(engine):
+    with _alone(engine, say):
         _require_keys(engine, settings, leave_unreadable=leave_unreadable)
         if settings.secret_key is None:
             _begin_new_key(settings, say)
@@ -74,16 +76,30 @@ def rotate_key(engine: Engine, settings: Settings, say: Say, *, leave_unreadable
 
 
 @contextmanager
-def _alone(engine: Engine) -> Generator[None]:
-    with engine.connect() as connection:
-        with Session(connection) as session, session.begin():
-            is_alone = try_to_begin_rotation(session)
+def _alone(engine: Engine, say: Say) -> Generator[None]:
+    with engine.connect() as connection, Session(connection) as session:
+        _take_turn(session, say)
         try:
-            if not is_alone:
-                raise ConflictError("another rotate-key is at work; wait for its end")
             yield
         finally:
-            connection.invalidate()  # frees the lock with the connection, as the end of this process would
+            with session.begin():
+                end_rotation(session)
+
+
+def _take_turn(session: Session, say: Say) -> None:
+    """Wait a while: of a process that was killed, the database may not know it yet."""
+    deadline = time.monotonic() + TURN_SECONDS
+    has_said = False
+    while True:
+        with session.begin():
+            if try_to_begin_rotation(session):
+                return
+        if time.monotonic() >= deadline:
+            raise ConflictError("another rotate-key is at work; wait for its end")
+        if not has_said:
+            say("Another rotate-key is at work, or was killed a moment ago; waiting for its end.")
+            has_said = True
+        time.sleep(PAUSE_SECONDS)
 
 
 def _require_keys(engine: Engine, settings: Settings, *, leave_unreadable: bool) -> None:

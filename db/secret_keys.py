@@ -57,8 +57,13 @@ def set_key_mark(session: Session, box: SecretBox) -> None:
 
 
 def try_to_begin_rotation(session: Session) -> bool:
-    """Whether nobody else rotates keys. It lasts as long as the session's connection."""
+    """Whether nobody else rotates keys. It lasts until `end_rotation`, or as long as the session's connection."""
     return bool(session.scalar(select(func.pg_try_advisory_lock(ROTATION_LOCK))))
+
+
+def end_rotation(session: Session) -> None:
+    """Let others rotate keys, over the same connection."""
+    session.execute(select(func.pg_advisory_unlock(ROTATION_LOCK)))
 
 
 def count_secrets(session: Session) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, delete, select, text
+from sqlalchemy.orm import Session
 
 from db import key_rotation
 from db.accounts import NewAccount, replace_accounts
@@ -26,7 +27,7 @@ from db.key_file import read_key_file
 from db.key_rotation import KeysMissingError, Rotation, rotate_key
 from db.models import Account, Job, Result, RunTrigger
 from db.runs import request_run
-from db.secret_keys import OutdatedKeyError
+from db.secret_keys import OutdatedKeyError, end_rotation, try_to_begin_rotation
 from portal_import.passwords import PasswordReader
 from settings import PROJECT_ROOT, InvalidSettingsError, Settings
 from tests.child_processes import complete
@@ -340,7 +341,8 @@ def test_a_run_in_progress_is_not_disturbed(engine: Engine, tmp_path: Path) -> N
     assert sum(error is None for error in results().values()) > 15
 
 
-def test_two_do_not_rotate_at_once(engine: Engine, tmp_path: Path) -> None:
+def test_two_do_not_rotate_at_once(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_rotation, "TURN_SECONDS", 0)
     store(engine, SecretBox((OLD,)), 1)
     outcomes: list[object] = []
 
@@ -352,6 +354,21 @@ def test_two_do_not_rotate_at_once(engine: Engine, tmp_path: Path) -> None:
     rotate_key(engine, settings(tmp_path, NEW, OLD), say)
     assert outcomes == ["1 of 1 passwords: 1 encrypted anew"]
     rotate(engine, settings(tmp_path, NEW))
+
+
+def test_who_comes_second_waits_for_the_end_of_the_first(engine: Engine, tmp_path: Path) -> None:
+    store(engine, SecretBox((OLD,)), 1)
+    heard: list[str] = []
+    with engine.connect() as first, Session(first) as session, ThreadPoolExecutor(1) as pool:
+        with session.begin():
+            assert try_to_begin_rotation(session)
+        second = pool.submit(rotate_key, engine, settings(tmp_path, NEW, OLD), heard.append)
+        wait_until(lambda: heard, SOON, "the second to wait")
+        assert current(engine, SecretBox((OLD,))) == 1
+        with session.begin():
+            end_rotation(session)
+        assert second.result(SOON) == Rotation(1, 1, 0)
+    assert heard[0].startswith("Another rotate-key is at work")
 
 
 def replace_with(engine: Engine, job_id: str, box: SecretBox, before_commit: Callable[[], object]) -> None:
