@@ -66,6 +66,13 @@ def test_values_of_the_table_are_never_replaced_and_a_full_row_needs_no_pdf():
     assert bill.documents[0].facts is None
 
 
+def test_pdf_that_says_something_else_than_the_table_adds_only_what_is_missing():
+    row = ("Invoice number|Invoice date|Amount|Document", '7|2026-01-01|5,00 €|<a href="/b.pdf">PDF</a>')
+    [bill] = run_import(routes(*row, send(make_pdf(TEXT)))).outcome.bills
+    assert (bill.number, bill.amount, bill.currency, bill.due_on) == ("7", Decimal("5.00"), "EUR", date(2026, 5, 2))
+    assert bill.from_document == ("due_on",)
+
+
 def test_document_outside_of_any_row_becomes_a_bill_with_its_own_details():
     loose = ordinary_routes() | {
         "GET /billing": answer('<a href="/b.pdf">Invoice</a>'),

@@ -63,13 +63,10 @@ def test_page_numbers_are_followed_in_order():
 
 
 def test_list_that_leads_back_to_a_page_ends_there():
-    pages = {
-        "": list_page(1, pager='<a href="?p=2">Next</a>'),
-        "p=2": list_page(2, pager='<a href="/billing">Next</a>'),
-    }
-    made = run_import(routes_with(pages | {"p=2": list_page(2, pager='<a rel="next" href="?">Next</a>')}))
+    back = '<a rel="next" href="/billing">Next</a>'
+    made = run_import(routes_with({"": list_page(1, pager='<a href="?p=2">Next</a>'), "p=2": list_page(2, pager=back)}))
     assert (made.outcome.status, numbers(made)) == (ResultStatus.SUCCESS, ["0001", "0002"])
-    assert made.portal.count("GET", "/billing") <= 3
+    assert made.portal.count("GET", "/billing") == 2
 
 
 def test_last_page_that_is_shown_again_and_again_ends_the_list():
