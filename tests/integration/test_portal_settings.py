@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from db.breaker import COOL_DOWN, MAX_REFUSED_IN_A_ROW, record_sign_in
+from db.breaker import COOL_DOWN, MAX_REFUSED_IN_A_ROW, record_sign_ins
 from db.engine import transaction
 from db.errors import ConflictError, NotAllowedError, NotFoundError
 from db.models import AuditEntry, DateOrder, Portal, Role
@@ -159,7 +159,7 @@ def test_closed_breaker_is_on_record_with_what_it_held_back(engine: Engine) -> N
     portal_id = add_portal(engine)
     olive = add_viewer(engine, "olive", portal_id=portal_id)
     with transaction(engine) as session:
-        said = [record_sign_in(session, portal_id, is_refused=True, now=NOW) for _ in range(MAX_REFUSED_IN_A_ROW)]
+        reason = record_sign_ins(session, portal_id, [True] * MAX_REFUSED_IN_A_ROW, now=NOW)
     with transaction(engine) as session:
         close_breaker(session, olive, portal_id, now=NOW + timedelta(minutes=1))
     with transaction(engine) as session:
@@ -167,7 +167,7 @@ def test_closed_breaker_is_on_record_with_what_it_held_back(engine: Engine) -> N
         assert (portal.breaker_open_until, portal.breaker_reason) == (None, None)
     (entry,) = read_audit(engine)
     assert (entry.user_id, entry.action) == (olive.user_id, "portal breaker closed")
-    assert entry.before == {"open_until": (NOW + COOL_DOWN).isoformat(), "reason": said[-1]}
+    assert entry.before == {"open_until": (NOW + COOL_DOWN).isoformat(), "reason": reason}
 
 
 @pytest.mark.parametrize("until", [None, NOW])
