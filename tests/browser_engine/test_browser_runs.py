@@ -165,7 +165,10 @@ def test_killed_run_leaves_no_browser(
     with transaction(engine) as session:
         session.execute(update(Job).values(retry_delay_seconds=600))  # it rests before it is begun again
     browsers = wait_for_browsing(engine, slow_portal, temporary_folder)
-    find_child(scheduler).send_signal(signal.SIGKILL)
+    child = find_child(scheduler)
+    for process in child.children(recursive=True):  # Playwright's driver and the browser
+        assert not {"DATABASE_URL", "PUNCTUAL_SECRET_KEY"} & set(process.environ())
+    child.send_signal(signal.SIGKILL)
     check_nothing_left(temporary_folder, browsers)
     wait_until(lambda: get_run(engine, run_id).status == RunStatus.QUEUED, RUN_SECONDS, "the queue")
 
