@@ -13,7 +13,7 @@ from db.instances import register_instance
 from db.models import AccountStatus, Job, JobStatus, Portal, ResultStatus, Role, RunAttempt, RunStatus, RunTrigger
 from db.results import ResultRecord, record_results
 from db.viewers import Viewer
-from tests.factories import DAILY, NOW, make_account, make_job, make_run, make_viewer
+from tests.factories import DAILY, NOW, make_account, make_job, make_portal, make_run, make_viewer
 from tests.ui.conftest import OpenPage, texts, words
 from ui.plain_text import plain
 
@@ -362,7 +362,7 @@ def test_job_page_with_a_runs_number_shows_its_job_so_that_back_works(
 
 def test_edit_to_another_portal_asks_for_its_confirmation(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
     with transaction(engine) as session:
-        job = make_job(session, olive)
+        job = make_job(session, olive, portal_id=make_portal(session).id)
     key = f"edit-{job.id}-{job.version}"
     app = open_page(olive, "job", id=job.id)
     app.button(key="job-edit").click().run()
