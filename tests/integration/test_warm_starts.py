@@ -72,7 +72,7 @@ def test_run_finds_loaded_what_it_uses_and_nothing_else(engine: Engine, order: R
         child.join(RUN_SECONDS)
     with transaction(engine) as session:
         run = session.get_one(Run, order.run_id)
-        assert (run.status, run.accounts_succeeded) == (RunStatus.COMPLETED, 2)
+        assert (run.status, run.accounts_succeeded, run.reason) == (RunStatus.COMPLETED, 2, None)
         assert session.scalars(select(Bill.amount).where(Bill.username == ACCOUNTS[1])).all().count(None) == 0
     assert loaded_later == set()
     assert held >= ONLY_RUNS_NEED
