@@ -16,8 +16,9 @@ from sqlalchemy import Engine, text
 
 from db.engine import transaction
 from db.ledger import draw_up_ledger
-from db.models import FINAL_RUN_STATUSES, Role, RunStatus
+from db.models import FINAL_RUN_STATUSES, Role, RunStatus, RunTrigger
 from db.viewers import Viewer
+from portal_import.portal_gate import SIGNED_IN_BEFORE
 from tests.chaos.portal import BILLS, PortalRequest, sha256_of_bill
 
 FINAL = {status.value for status in FINAL_RUN_STATUSES}
@@ -39,7 +40,10 @@ class Findings:
     interrupted: int = 0
     results: int = 0
     sign_ins: int = 0
-    repeated_sign_ins: int = 0  # a worker died between the sign-in and its record: once per interruption at most
+    repeated_sign_ins: int = 0  # by the same run: a breach
+    retries: int = 0  # that ended; `ended` does not count them
+    cut_short: int = 0  # accounts left to a retry, as a worker died between the sign-in and its record
+    without_success: int = 0  # accounts that neither a run nor its retry brought to a success
     breaches: list[str] = field(default_factory=list)
 
     def add(self, what: str, cases: Iterable[object]) -> None:
@@ -56,7 +60,6 @@ class Span(NamedTuple):
     """From when until when a worker had a run."""
 
     run_id: int
-    number: int
     starts_at: datetime
     ends_at: datetime
 
@@ -149,9 +152,11 @@ def check_ledgers(findings: Findings, engine: Engine, evidence: Evidence) -> Non
 
 
 def check_ends(findings: Findings, evidence: Evidence, *, may_be_live: bool) -> None:
-    """Every run ended once, or is queued, or runs under a lease that holds."""
+    """Every run, retries too, ended once, or is queued, or runs under a lease that holds."""
     live = [run for run in evidence.runs if run.status not in FINAL]
-    findings.live, findings.ended = len(live), len(evidence.runs) - len(live)
+    findings.live = len(live)
+    findings.retries = sum(run.trigger == RunTrigger.RETRY and run.status in FINAL for run in evidence.runs)
+    findings.ended = len(evidence.runs) - len(live) - findings.retries
     if not may_be_live:
         findings.add("runs that did not end", [(run.id, run.status) for run in live])
     findings.add("running without a valid lease", [r.id for r in live if r.status == "running" and not r.has_lease])
@@ -185,6 +190,9 @@ def check_results(findings: Findings, evidence: Evidence) -> None:
     """One result an account and run; a run that went through has one for each account."""
     found = Counter((r.run_id, r.account_id) for r in evidence.results)
     findings.add("accounts with two results in a run", [key for key, count in found.items() if count > 1])
+    findings.cut_short = sum(r.error == SIGNED_IN_BEFORE for r in evidence.results)
+    imported = {(r.session_id, r.username) for r in evidence.results if r.status == "success"}
+    findings.without_success = sum(job.accounts_count for job in evidence.jobs) - len(imported)
     by_run = Counter(r.run_id for r in evidence.results)
     accounts = {job.id: job.accounts_count for job in evidence.jobs}
     through = [r for r in evidence.runs if r.status in ("completed", "partial")]
@@ -201,9 +209,9 @@ def check_results(findings: Findings, evidence: Evidence) -> None:
 
 
 def check_sign_ins(findings: Findings, evidence: Evidence) -> None:
-    """Within a run an account is signed in to once, and once more for each worker that died before its record."""
+    """Within a run an account is signed in to once, however many workers had the run."""
     spans = list_attempt_spans(evidence)
-    in_attempt: Counter[tuple[str, int, int]] = Counter()
+    in_run: Counter[tuple[str, int]] = Counter()
     strange: list[tuple[str, datetime]] = []
     late: list[tuple[str, datetime]] = []
     for username, instants in evidence.sign_ins.items():
@@ -213,12 +221,12 @@ def check_sign_ins(findings: Findings, evidence: Evidence) -> None:
             if span is None:
                 strange.append((username, at))
                 continue
-            in_attempt[username, span.run_id, span.number] += 1
+            in_run[username, span.run_id] += 1
             recorded = evidence.recorded.get((span.run_id, username))
             if recorded is not None and at > recorded:
                 late.append((username, at))
-    findings.repeated_sign_ins = in_attempt.total() - len({(username, run) for username, run, _ in in_attempt})
-    findings.add("accounts signed in to twice by one worker", [k for k, count in in_attempt.items() if count > 1])
+    findings.repeated_sign_ins = in_run.total() - len(in_run)
+    findings.add("accounts signed in to twice by one run", [key for key, count in in_run.items() if count > 1])
     findings.add("sign-ins outside of any run", strange)
     findings.add("sign-ins after the result was there", late)
 
@@ -236,7 +244,7 @@ def list_attempt_spans(evidence: Evidence) -> dict[str, list[Span]]:
         for number, step in enumerate(steps):
             if step.became == RunStatus.RUNNING:
                 ends_at = steps[number + 1].at if number + 1 < len(steps) else end_of_time
-                spans[step.session_id].append(Span(run_id, number, step.at, ends_at))
+                spans[step.session_id].append(Span(run_id, step.at, ends_at))
     return spans
 
 

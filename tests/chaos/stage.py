@@ -11,7 +11,7 @@ import psutil
 from sqlalchemy import Engine, text
 
 from db.engine import transaction
-from db.models import Account, Job, JobStatus, Run, RunTrigger, SchedulePeriod, new_id
+from db.models import Account, Job, JobStatus, Result, Run, RunStatus, RunTrigger, SchedulePeriod, new_id
 from db.runs import request_run
 from db.viewers import Viewer
 from db.wake import Wake, send_wake
@@ -131,12 +131,33 @@ class Stage:
         return self.query("SELECT count(*) FROM import_runs WHERE session_id = :job", job=job_id)
 
     def get_run(self, job_id: str) -> Run:
-        """The job's only run."""
+        """The job's only run that is no retry."""
         with transaction(self.engine) as session:
-            return session.query(Run).filter(Run.session_id == job_id).one()
+            return session.query(Run).filter(Run.session_id == job_id, Run.trigger != RunTrigger.RETRY).one()
+
+    def wait_for_retry(self, job_id: str, status: str = RunStatus.COMPLETED) -> Run:
+        """The only retry of the job's only run, once it has this status."""
+        parent = self.get_run(job_id)
+
+        def find() -> Run | None:
+            with transaction(self.engine) as session:
+                retries = session.query(Run).filter(Run.session_id == job_id, Run.trigger == RunTrigger.RETRY)
+                retry = retries.one_or_none()
+                return retry if retry is not None and retry.status == status else None
+
+        found = wait_until(find, END_SECONDS, f"a retry that is {status}")
+        assert found is not None
+        assert found.parent_run_id == parent.id
+        return found
+
+    def list_endings(self, run: Run) -> list[tuple[int | None, str, str | None]]:
+        """How the run's accounts ended: row number, status and error, in the order of the CSV."""
+        with transaction(self.engine) as session:
+            results = session.query(Result).filter(Result.run_id == run.id).order_by(Result.row_number)
+            return [(result.row_number, result.status, result.error) for result in results]
 
     def wait_for_status(self, job_id: str, *statuses: str, seconds: float = END_SECONDS) -> Run:
-        """The job's only run, once it has one of these statuses."""
+        """The job's only run that is no retry, once it has one of these statuses."""
 
         def find() -> Run | None:
             run = self.get_run(job_id)

@@ -1,8 +1,11 @@
 """Children of a real scheduler that are killed, starve, hang, ignore signals or start processes of their own."""
 
 import psutil
+from sqlalchemy import update
 
-from db.models import ResultStatus, RunStatus
+from db.engine import transaction
+from db.models import Portal, ResultStatus, RunStatus
+from portal_import.portal_gate import SIGNED_IN_BEFORE
 from tests.chaos.stage import Stage
 from tests.scheduler_process import SchedulerProcess
 from tests.waiting import wait_until
@@ -11,18 +14,24 @@ SOON = 60
 STUB_CHILDREN = "tests.child_processes"
 
 
-def test_killed_child_is_replaced_and_repeats_only_what_it_had_begun(stage: Stage) -> None:
+def test_killed_child_is_replaced_and_a_retry_repeats_only_what_it_had_begun(stage: Stage) -> None:
+    with transaction(stage.engine) as session:
+        session.execute(update(Portal).values(max_concurrent_accounts=3))
     stage.portal.hold(1)
     scheduler = stage.start()
-    (job_id,) = stage.run_now(accounts=3)
+    (job_id,) = stage.run_now(accounts=5)
     wait_until(lambda: stage.portal.count_billing_pages() == 3, SOON, "three accounts to be begun")
     (child,) = scheduler.list_children()
     child.kill()
-    stage.wait_for_status(job_id, RunStatus.COMPLETED)
     stage.portal.release(1)
+    run = stage.wait_for_status(job_id, RunStatus.PARTIAL)
+    retry = stage.wait_for_retry(job_id)
     assert "was killed (SIGKILL)" in stage.read_log(job_id)
+    begun = [(row, ResultStatus.FAILED, SIGNED_IN_BEFORE) for row in (2, 3, 4)]
+    assert stage.list_endings(run) == [*begun, *[(row, ResultStatus.SUCCESS, None) for row in (5, 6)]]
+    assert stage.list_endings(retry) == [(row, ResultStatus.SUCCESS, None) for row in (2, 3, 4)]
     findings = stage.check()
-    assert (findings.interrupted, findings.repeated_sign_ins, findings.results) == (1, 3, 3)
+    assert (findings.interrupted, findings.sign_ins, findings.without_success) == (1, 5 + 3, 0)
 
 
 def test_child_out_of_memory_fails_its_run_and_no_other(stage: Stage) -> None:
