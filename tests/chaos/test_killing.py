@@ -12,7 +12,7 @@ from tests.chaos.witness import slow_down_firing
 from tests.waiting import wait_until
 
 SOON = 30
-DUE_AT_ONCE = 2000
+DUE_AT_ONCE = 5_000  # two schedulers take 2,000 of them at once, in two lanes each
 SLOTS = 20
 FIRING_SECONDS_A_RUN = 0.002
 
@@ -26,7 +26,7 @@ def test_one_of_three_schedulers_is_killed_every_second(stage: Stage) -> None:
     assert findings.retries == findings.cut_short <= findings.interrupted
 
 
-def test_two_schedulers_killed_while_they_fire_2000_jobs(stage: Stage) -> None:
+def test_two_schedulers_killed_while_they_fire_5000_jobs(stage: Stage) -> None:
     stage.add_due_jobs(DUE_AT_ONCE)
     slow_down_firing(stage.engine, FIRING_SECONDS_A_RUN)
     fired = 0

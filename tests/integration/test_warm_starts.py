@@ -42,10 +42,13 @@ def portal() -> Iterator[DemoPortal]:
 
 
 @pytest.fixture
-def order(engine: Engine, portal: DemoPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOrder:
+def settings(tmp_path: Path) -> dict[str, str]:
+    return {"PUNCTUAL_HOME": str(tmp_path), "PUNCTUAL_SECRET_KEY": SECRET_KEY}
+
+
+@pytest.fixture
+def order(engine: Engine, portal: DemoPortal) -> RunOrder:
     """A run that was just claimed, of an account with a table of bills and of one whose bills only their PDFs tell."""
-    monkeypatch.setenv("PUNCTUAL_HOME", str(tmp_path))
-    monkeypatch.setenv("PUNCTUAL_SECRET_KEY", SECRET_KEY)
     with transaction(engine) as session:
         viewer = make_viewer(session)
         accounts = [account for account in read_demo_accounts() if account.username in ACCOUNTS]
@@ -60,12 +63,14 @@ def roots(modules: set[str]) -> set[str]:
     return modules | {name.partition(".")[0] for name in modules}
 
 
-def test_run_finds_loaded_what_it_uses_and_nothing_else(engine: Engine, order: RunOrder) -> None:
+def test_run_finds_loaded_what_it_uses_and_nothing_else(
+    engine: Engine, order: RunOrder, settings: dict[str, str]
+) -> None:
     start_fork_server()
     for_child, ours = CHILDREN.Pipe(duplex=False)
     answer, from_child = CHILDREN.Pipe(duplex=False)
     with for_child, ours, answer, from_child:
-        child = CHILDREN.Process(target=run_and_tell, args=(order, for_child, from_child))
+        child = CHILDREN.Process(target=run_and_tell, args=(order, for_child, from_child, settings))
         child.start()
         assert answer.poll(RUN_SECONDS)
         held, loaded_later = answer.recv()
