@@ -47,6 +47,7 @@ def create_database_engine(url: URL, *, application: str, pool_size: int = 5) ->
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_recycle=1800,
+        pool_use_lifo=True,  # a connection that was used a moment ago answers its first statement sooner
         hide_parameters=True,  # an error in a log shows the statement, never a row
         connect_args={
             "application_name": f"punctual {application}",

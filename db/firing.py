@@ -86,6 +86,13 @@ def fire_due_jobs(
     return FirePass(due=due, queued=len(queued))
 
 
+def rehearse_firing(session: Session, now: datetime) -> None:
+    """Run a batch's statements with nothing to fire: a connection's first batch would take 20 ms longer."""
+    _lock_due_jobs(session, now, 0)
+    insert_planned_runs(session, [], now)
+    _advance_jobs(session, [], set())
+
+
 def get_earliest_next_run(session: Session) -> datetime | None:
     """When the next schedule is due; None when nothing is scheduled."""
     return session.execute(select(func.min(Job.next_run)).where(Job.is_scheduled, Job.paused_at.is_(None))).scalar_one()

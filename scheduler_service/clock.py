@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scheduler_service.outages import describe_outage
 
 RETRY_AFTER = timedelta(seconds=2)
-STEP_THREADS = 30  # each of ten steps, one of them only with Dask, has at most one turn running and two waiting
+STEP_THREADS = 33  # each of eleven steps, one of them only with Dask, has at most one turn running and two waiting
 POLL = "poll"
 JUMP_CHECK_SECONDS = 1.0
 SMALLEST_JUMP_SECONDS = 1.0  # of the wall clock; what is smaller delays no poll by more

@@ -92,6 +92,11 @@ class ClusterSlots:
         """Somebody on this machine, for the cluster: the run counts as the cluster's from its claim on."""
         return name_cluster_worker(f"{gethostname()} (waiting for a Dask worker)", self._cluster.name or "")
 
+    @property
+    def are_taken(self) -> bool:
+        """Whether the cluster has no threads: only the database knows who uses them."""
+        return self.size == 0
+
     def count_free(self, session: Session) -> int:
         """The threads without a run, whoever sent it there."""
         name = self._cluster.name

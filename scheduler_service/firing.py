@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from db.claiming import EXPIRE_BATCH, expire_runs
 from db.engine import transaction
-from db.firing import BATCH_SIZE, FirePass, fire_due_jobs
+from db.firing import BATCH_SIZE, FirePass, fire_due_jobs, rehearse_firing
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,13 @@ def fire_backlog(engine: Engine, is_stopping: threading.Event) -> FirePass:
             done.append(_fire_lane(engine, is_stopping))
         done += [lane.result() for lane in second]
     return FirePass(due=sum(p.due for p in done), queued=sum(p.queued for p in done))
+
+
+def rehearse(engine: Engine) -> None:
+    """Have both lanes find their connections open, and warm, when a backlog comes."""
+    with transaction(engine) as first, transaction(engine) as second:
+        for session in (first, second):
+            rehearse_firing(session, datetime.now(UTC))
 
 
 def give_up_late_runs(session: Session, now: datetime) -> None:

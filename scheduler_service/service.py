@@ -30,7 +30,7 @@ from db.wake import Wake
 from portal_import.engine.storage import StorageError, remove_files, remove_unfinished
 from recurrence import zone_rules_version
 from scheduler_service.clock import Clock, Step
-from scheduler_service.firing import fire_backlog, give_up_late_runs
+from scheduler_service.firing import fire_backlog, give_up_late_runs, rehearse
 from scheduler_service.history import HistoryPurge, count_for_a_turn
 from scheduler_service.listener import WakeListener
 from scheduler_service.outages import describe_outage
@@ -39,6 +39,7 @@ from settings import VERSION, Settings
 
 FIRE_POLL_SECONDS = 30
 CLAIM_POLL_SECONDS = 5
+REHEARSE_SECONDS = 60
 LEASE_TICK_SECONDS = 1
 HEARTBEAT_SECONDS = 5
 RECOVER_SECONDS = 5
@@ -93,6 +94,7 @@ class SchedulerService:
         self._slots.start(self._clock, self._instance_id)
         self._clock.run_every(FIRE_POLL_SECONDS, self._fire_step)
         self._clock.run_every(CLAIM_POLL_SECONDS, self._claim_step)
+        self._clock.run_every(REHEARSE_SECONDS, Step("rehearse", self.rehearse, self._clock))
         self._clock.run_every(LEASE_TICK_SECONDS, self._renew_step)
         self._clock.run_every(RECOVER_SECONDS, Step("recover", self.recover, self._clock))
         self._clock.run_every(HEARTBEAT_SECONDS, Step("heartbeat", self.heartbeat, self._clock))
@@ -121,7 +123,9 @@ class SchedulerService:
         logger.info("scheduler %s has stopped", self._instance_id)
 
     def wake(self, what: Wake) -> None:
-        """Run the step that a wake-up is about, now."""
+        """Run the step that a wake-up is about, now. Runs to claim are no news while all slots are taken."""
+        if what is Wake.CLAIM and self._slots.are_taken:
+            return  # the slot that becomes free looks for them
         steps = {Wake.FIRE: self._fire_step, Wake.CLAIM: self._claim_step, Wake.STOP: self._renew_step}
         steps[what].wake()
 
@@ -160,6 +164,10 @@ class SchedulerService:
             self._clock.run_at(self._claim_step, _now() + CONTENDED_CLAIM_PAUSE)
         elif earliest is not None and earliest < _now() + timedelta(seconds=CLAIM_POLL_SECONDS):
             self._clock.run_at(self._claim_step, earliest)
+
+    def rehearse(self) -> None:
+        """Keep what firing needs warm."""
+        rehearse(self._engine)
 
     def renew(self) -> None:
         """Extend the leases of running runs; end those that were lost or asked to stop."""

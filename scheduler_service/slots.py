@@ -40,6 +40,11 @@ class Slots(Protocol):
         """Who claims, as runs name their worker."""
         ...
 
+    @property
+    def are_taken(self) -> bool:
+        """Whether none is free, as far as this process can tell by itself; when one becomes free it says so."""
+        ...
+
     def count_free(self, session: Session) -> int:
         """How many more runs fit. What is claimed in the same transaction is not counted by anybody else."""
         ...
@@ -77,6 +82,11 @@ class LocalSlots:
     def get_worker(self) -> str:
         """The instance itself."""
         return self._instance_id
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether all slots have a run, or there are none."""
+        return len(self._held) >= self.size
 
     def count_free(self, session: Session) -> int:
         """The slots without a run."""

@@ -4,12 +4,12 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from db.engine import transaction
 from db.firing import BATCH_SIZE, FirePass
-from scheduler_service.firing import fire_backlog
+from scheduler_service.firing import fire_backlog, rehearse
 from tests.factories import EVERY_MINUTE, make_job, make_viewer
 
 BACKLOG = 4 * BATCH_SIZE + 7
@@ -88,3 +88,20 @@ def test_stop_ends_the_firing_after_the_batches_under_way(engine: Engine) -> Non
     stopping = threading.Event()
     stopping.set()
     assert fire_backlog(engine, stopping) == FirePass(due=BATCH_SIZE, queued=BATCH_SIZE)
+
+
+@pytest.mark.usefixtures("due_at")
+def test_rehearsal_runs_a_batch_s_statements_on_both_lanes_connections_and_fires_nothing(engine: Engine) -> None:
+    said: dict[int, list[str]] = {}
+
+    def note(connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
+        pid = connection.connection.dbapi_connection.info.backend_pid  # pyright: ignore[reportOptionalMemberAccess]
+        said.setdefault(pid, []).append(" ".join(statement.split()[:3]))
+
+    event.listen(engine, "before_cursor_execute", note)
+    rehearse(engine)
+    rehearsed = {pid: list(statements) for pid, statements in said.items()}
+    assert fire_backlog(engine, RUNNING) == FirePass(due=BACKLOG, queued=BACKLOG)
+    batch = ["SELECT s.id, s.user_id,", "INSERT INTO import_runs", "UPDATE import_sessions AS"]
+    assert list(rehearsed.values()) == [batch, batch]
+    assert set(said) == set(rehearsed), "a lane fired on another connection"
