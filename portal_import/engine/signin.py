@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from db.models import LogLevel, ResultCause, ResultStatus
-from portal_import.engine.addresses import is_same_page, origin, show
+from portal_import.engine.addresses import is_same_page, origin, resolve, show
 from portal_import.engine.basic_auth import asks_for_basic, list_schemes, make_basic_header
 from portal_import.engine.client import PortalClient
 from portal_import.engine.errors import VisitError, cause_of_status, describe_status
@@ -52,7 +52,7 @@ async def open_billing_page(
 
 @dataclass
 class _SignIn:
-    """One account's only attempt."""
+    """One account's only attempt. It `landed_on` the page that the answer to the sign-in redirected to."""
 
     client: PortalClient
     login: AccountLogin
@@ -60,6 +60,7 @@ class _SignIn:
     report: Report
     redact: Redactor
     observe: Callable[[str, Page], None]
+    landed_on: Page | None = None
 
     async def open_billing_page(self) -> Page:
         login_url = self.login.login_url
@@ -71,10 +72,19 @@ class _SignIn:
         answer = await self._sign_in(login_page)
         if answer is not None:
             self.observe("answer to the sign-in", answer)
-        billing = await self._open_billing(answer.url if answer else login_page.url)
+        billing = self._landed_on_billing() or await self._open_billing(answer.url if answer else login_page.url)
         check_signed_in(self.login, login_page, answer, billing, self.redact)
         self.report(LogLevel.INFO, "signed in")
         return billing
+
+    def _landed_on_billing(self) -> Page | None:
+        """The billing page, where the sign-in led there by itself: it need not be fetched a second time."""
+        page, url = self.landed_on, self.login.billing_url
+        if page is None or not page.is_ok or page.url != resolve(url, url):
+            return None
+        self.report(LogLevel.INFO, f"the sign-in led to the billing page {show(url)}")
+        self.observe("billing page", page)
+        return page
 
     async def _open_billing(self, referer: str) -> Page:
         self.report(LogLevel.INFO, f"opening the billing page {show(self.login.billing_url)}")
@@ -161,11 +171,11 @@ class _SignIn:
         if isinstance(answer, Page):
             return answer
         try:
-            return await self.client.get_page(answer, referer=referer)
+            self.landed_on = await self.client.get_page(answer, referer=referer)
         except VisitError as error:
             # The account may be signed in all the same; the billing page will tell.
             self.report(LogLevel.WARNING, f"the page after the sign-in could not be read: {error}")
-            return None
+        return self.landed_on
 
     async def _send_once(self, submission: Submission, referer: str) -> Page | str:
         """The answer, or where it redirects to. Raises VisitError where that is no answer at all."""

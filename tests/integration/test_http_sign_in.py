@@ -8,6 +8,7 @@ from db.models import ResultStatus
 from tests.portal_server import (
     LOGIN_PAGE,
     Request,
+    Route,
     ScriptedPortal,
     Visit,
     answer,
@@ -161,3 +162,51 @@ def test_page_without_a_form_may_need_a_browser():
         ResultStatus.PORTAL_CHANGED,
         f"no sign-in form found at {made.portal.url}/login; this portal may need the browser engine",
     )
+
+
+def leading_to(where: str) -> dict[str, Route]:
+    """A sound portal whose sign-in leads there."""
+    routes = ordinary_routes()
+    usual = routes["POST /login"]
+    assert callable(usual)
+
+    def sign_in(request: Request) -> bytes:
+        made = usual(request)  # type: ignore[call-arg]
+        assert isinstance(made, bytes)
+        return made.replace(b"Location: /home", f"Location: {where}".encode())
+
+    return routes | {"POST /login": sign_in}
+
+
+def test_billing_page_that_the_sign_in_leads_to_is_not_fetched_again():
+    made = run_import(leading_to("/billing"))
+    assert (made.outcome.status, len(made.outcome.bills)) == (ResultStatus.SUCCESS, 2)
+    assert made.portal.count("GET", "/billing") == 1
+    assert "the sign-in led to the billing page" in made.said
+
+
+@pytest.mark.parametrize("where", ["/billing?welcome=1", "/home"])
+def test_any_other_page_that_it_leads_to_is_no_billing_page(where: str):
+    made = run_import(leading_to(where))
+    assert (made.outcome.status, len(made.outcome.bills)) == (ResultStatus.SUCCESS, 2)
+    assert made.portal.count("GET", "/billing") == 1 + ("welcome" in where)
+
+
+def test_answer_of_the_form_itself_is_no_billing_page_though_its_address_is_the_same():
+    routes = ordinary_routes()
+    login, sign_in = routes["GET /login"], routes["POST /login"]
+    assert callable(login)
+    assert callable(sign_in)
+
+    def show_login(request: Request) -> bytes:
+        return login(request).replace(b'action="/login"', b'action="/billing"').replace(b"Content-Length", b"X-Length")  # type: ignore
+
+    def greet(request: Request) -> bytes:
+        made = sign_in(request)  # type: ignore[call-arg]
+        assert isinstance(made, bytes)
+        cookie = next(line[12:] for line in made.decode().splitlines() if line.startswith("Set-Cookie: "))
+        return answer("<h1>Welcome back</h1>", Set_Cookie=cookie)
+
+    made = run_import(routes | {"GET /login": show_login, "POST /billing": greet})
+    assert (made.outcome.status, len(made.outcome.bills)) == (ResultStatus.SUCCESS, 2)
+    assert made.portal.count("GET", "/billing") == 1
