@@ -13,6 +13,7 @@ from db.bill_versions import keep_version
 from db.errors import NotFoundError
 from db.jobs import get_job
 from db.models import Bill, Job
+from db.row_sets import insert_rows
 from db.runs import get_run
 from db.storable_text import storable
 from db.viewers import Viewer
@@ -65,34 +66,42 @@ def record_bills(session: Session, found: Sequence[AccountBills], *, run_id: int
     usernames = [account.username for account in found if account.records]
     stored = select(Bill).where(Bill.session_id == session_id, Bill.username.in_(usernames))
     known = {(bill.username, bill.bill_key): bill for bill in session.scalars(stored)} if usernames else {}
+    new: dict[tuple[str, str], dict[str, Any]] = {}
     counts: list[int] = []
     for account in found:
-        before = len(known)
+        before = len(new)
         for record in account.records:
-            _record_bill(session, known, account, record, run_id=run_id, session_id=session_id)
-        counts.append(len(known) - before)
+            key = storable(record.bill_key)[:MAX_KEY_CHARACTERS]
+            bill = known.get((account.username, key))
+            if bill is not None:
+                _update_bill(session, bill, account, record, run_id=run_id)
+            else:
+                new[account.username, key] = _make_bill(account, key, record, run_id=run_id, session_id=session_id)
+        counts.append(len(new) - before)
+    insert_rows(session, Bill, list(new.values()))
     return counts
 
 
-def _record_bill(
-    session: Session,
-    known: dict[tuple[str, str], Bill],
-    account: AccountBills,
-    record: BillRecord,
-    *,
-    run_id: int,
-    session_id: str,
-) -> None:
-    """Add the bill to the session and to `known`, or bring the known one up to date."""
-    key = storable(record.bill_key)[:MAX_KEY_CHARACTERS]
-    values = {column: storable(getattr(record, column)) for column in COMPARED}
-    values["amount"] = _storable_amount(record.amount)
-    bill = known.get((account.username, key))
-    if bill is None:
-        bill = Bill(session_id=session_id, username=account.username, bill_key=key, first_seen_run=run_id, documents=[])
-        session.add(bill)
-        known[account.username, key] = bill
-    elif _has_changed(bill, record, values):
+def _make_bill(account: AccountBills, key: str, record: BillRecord, *, run_id: int, session_id: str) -> dict[str, Any]:
+    return {
+        "session_id": session_id,
+        "account_id": account.account_id,
+        "username": account.username,
+        "bill_key": key,
+        **_values_of(record),
+        "fields": storable(record.fields),
+        "documents": storable(record.documents),
+        "from_document": list(record.from_document),
+        "file_url": record.file_url,
+        "sha256": record.sha256,
+        "first_seen_run": run_id,
+        "last_seen_run": run_id,
+    }
+
+
+def _update_bill(session: Session, bill: Bill, account: AccountBills, record: BillRecord, *, run_id: int) -> None:
+    values = _values_of(record)
+    if _has_changed(bill, record, values):
         if bill.last_seen_run != run_id:
             keep_version(session, bill, run_id=run_id)
         bill.changed_run = run_id
@@ -106,6 +115,11 @@ def _record_bill(
         bill.documents = storable(record.documents)
         bill.file_url = record.file_url
         bill.sha256 = record.sha256
+
+
+def _values_of(record: BillRecord) -> dict[str, Any]:
+    values = {column: storable(getattr(record, column)) for column in COMPARED}
+    return values | {"amount": _storable_amount(record.amount)}
 
 
 def _has_changed(bill: Bill, record: BillRecord, values: dict[str, Any]) -> bool:

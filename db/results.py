@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import case, func, select, tuple_, update
@@ -22,6 +23,7 @@ from db.models import (
     RunStatus,
     RunTrigger,
 )
+from db.row_sets import insert_rows
 from db.runs import get_run
 from db.storable_text import storable
 from db.viewers import Viewer
@@ -86,9 +88,11 @@ def record_results(
     )
     found = [AccountBills(record.account_id, record.username, record.bills) for record in records]
     new_bills = record_bills(session, found, run_id=run_id, session_id=job_id)
-    for record, new in zip(records, new_bills, strict=True):
-        session.add(_make_result(record, run_id=run_id, job_id=job_id, bills_new=new, now=now))
-    session.flush()
+    results = [
+        _make_result(record, run_id=run_id, job_id=job_id, bills_new=new, now=now)
+        for record, new in zip(records, new_bills, strict=True)
+    ]
+    insert_rows(session, Result, results)
     if succeeded and trigger != RunTrigger.TEST:
         _update_accounts(session, succeeded, last_success_at=now)
     for record in records:
@@ -96,25 +100,25 @@ def record_results(
             _leave_alone(session, record.account_id, storable(record.error))
 
 
-def _make_result(record: ResultRecord, *, run_id: int, job_id: str, bills_new: int, now: datetime) -> Result:
-    return Result(
-        run_id=run_id,
-        session_id=job_id,
-        account_id=record.account_id,
-        username=record.username,
-        row_number=record.row_number,
-        status=record.status,
-        cause=record.cause,
-        error=storable(record.error),
-        final_error=storable(record.final_error),
-        retry_attempts=record.retry_attempts,
-        file_url=next((bill.file_url for bill in record.bills if bill.file_url), None),
-        bills_new=bills_new,
-        bills_seen=len(record.bills),
-        started_at=record.started_at,
-        finished_at=now,
-        created_at=now,
-    )
+def _make_result(record: ResultRecord, *, run_id: int, job_id: str, bills_new: int, now: datetime) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "session_id": job_id,
+        "account_id": record.account_id,
+        "username": record.username,
+        "row_number": record.row_number,
+        "status": record.status,
+        "cause": record.cause,
+        "error": storable(record.error),
+        "final_error": storable(record.final_error),
+        "retry_attempts": record.retry_attempts,
+        "file_url": next((bill.file_url for bill in record.bills if bill.file_url), None),
+        "bills_new": bills_new,
+        "bills_seen": len(record.bills),
+        "started_at": record.started_at,
+        "finished_at": now,
+        "created_at": now,
+    }
 
 
 def has_result(session: Session, run_id: int, account_id: int) -> bool:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import LogLevel, RunLogLine
+from db.row_sets import insert_rows
 from db.storable_text import storable
 
 MAX_MESSAGE_CHARACTERS = 1000
@@ -30,20 +31,17 @@ def record_log_line(session: Session, run_id: int, level: LogLevel, message: str
 
 def record_log_lines(session: Session, run_id: int, lines: Sequence[LogLine]) -> None:
     """Store lines in their order."""
-    if lines:
-        session.execute(
-            insert(RunLogLine),
-            [
-                {
-                    "run_id": run_id,
-                    "at": line.at,
-                    "level": line.level,
-                    "account_id": line.account_id,
-                    "message": storable(line.message[:MAX_MESSAGE_CHARACTERS]),
-                }
-                for line in lines
-            ],
-        )
+    rows = [
+        {
+            "run_id": run_id,
+            "at": line.at,
+            "level": line.level,
+            "account_id": line.account_id,
+            "message": storable(line.message[:MAX_MESSAGE_CHARACTERS]),
+        }
+        for line in lines
+    ]
+    insert_rows(session, RunLogLine, rows)
 
 
 def list_log_lines(session: Session, run_id: int, *, after_id: int = 0, limit: int = 500) -> Sequence[RunLogLine]:

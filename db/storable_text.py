@@ -8,6 +8,8 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 def storable(value: Any) -> Any:
     """The value with such characters replaced in its texts, also inside lists and dicts."""
     if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value
         fit = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return fit.replace("\0", REPLACEMENT)
     if isinstance(value, dict):
