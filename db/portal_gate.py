@@ -3,16 +3,17 @@
 The database is the only clock: runs on machines whose clocks differ wait for the same instants.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import case, func, or_, select, update
+from sqlalchemy import case, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from db.array_literals import int_array
 from db.errors import LeaseLostError
-from db.models import Account, Portal, Run, RunStatus
+from db.models import Portal, Run, RunStatus
 
 MAX_REST = timedelta(hours=24)  # a portal that asks for more is asked again after that
 
@@ -85,32 +86,67 @@ def postpone_requests(session: Session, portal_id: int, seconds: float) -> None:
     )
 
 
-def begin_sign_ins(session: Session, run_id: int, lease_token: UUID, account_ids: Collection[int]) -> set[int]:
+def begin_sign_ins(
+    session: Session, portal_id: int, run_id: int, lease_token: UUID, account_ids: Iterable[int]
+) -> tuple[PortalState, set[int] | None]:
     """Note that this run sends these accounts' passwords now; returns those for which it had not done so yet.
 
-    An account whose attempt was cut short is thus known to have had it. Raises LeaseLostError.
+    An account whose attempt was cut short is thus known to have had it. None, and nothing noted, while the portal is
+    to be left alone: then the state says why. Raises LeaseLostError.
     """
-    mine = select(Run.id).where(Run.id == run_id, Run.lease_token == lease_token, Run.status == RunStatus.RUNNING)
-    if session.execute(mine).one_or_none() is None:
+    row = session.execute(
+        _BEGIN_SIGN_INS,
+        {"portal_id": portal_id, "run_id": run_id, "lease_token": lease_token, "ids": int_array(account_ids)},
+    ).one()
+    if not row.is_mine:
         raise LeaseLostError
-    noted = session.scalars(
-        update(Account)
-        .where(Account.id.in_(account_ids), Account.sign_in_run_id.is_distinct_from(run_id))
-        .values(sign_in_run_id=run_id)
-        .returning(Account.id)
-        .execution_options(synchronize_session=False)
+    state = PortalState(row.breaker_open_until, row.breaker_reason, row.retry_after_at, max(0.0, float(row.rest or 0)))
+    return state, set(row.noted) if row.may_go else None
+
+
+# One statement, since each account of a run waits for it.
+_BEGIN_SIGN_INS = text("""
+    WITH mine AS (
+        SELECT 1 FROM import_runs WHERE id = :run_id AND lease_token = :lease_token AND status = 'running'
+    ), portal AS (
+        SELECT CASE WHEN breaker_open_until > clock_timestamp() THEN breaker_open_until END AS breaker_open_until,
+               breaker_reason,
+               CASE WHEN retry_after_at > clock_timestamp() THEN retry_after_at END AS retry_after_at,
+               EXTRACT(epoch FROM retry_after_at - clock_timestamp()) AS rest
+        FROM portals WHERE id = :portal_id
+    ), gate AS (
+        SELECT EXISTS (SELECT FROM mine) AS is_mine,
+               NOT EXISTS (
+                   SELECT FROM portal WHERE breaker_open_until IS NOT NULL OR retry_after_at IS NOT NULL
+               ) AS may_go
+    ), noted AS (
+        UPDATE accounts SET sign_in_run_id = :run_id
+        FROM gate
+        WHERE accounts.id = ANY(CAST(:ids AS bigint[])) AND sign_in_run_id IS DISTINCT FROM :run_id
+            AND gate.is_mine AND gate.may_go
+        RETURNING accounts.id
     )
-    return set(noted)
+    SELECT gate.is_mine, gate.may_go, ARRAY(SELECT id FROM noted) AS noted, portal.*
+    FROM gate LEFT JOIN portal ON true
+""")
 
 
-def try_portal_slot(session: Session, portal_id: int, slot: int) -> bool:
-    """Take one of the portal's places for a signed-in account, across runs and machines.
+def has_other_run(session: Session, portal_id: int, run_id: int) -> bool:
+    """Whether another run is at work at the portal."""
+    others = select(Run.id).where(Run.status == RunStatus.RUNNING, Run.portal_id == portal_id, Run.id != run_id)
+    return session.execute(select(others.exists())).scalar_one()
 
-    A session-level advisory lock: the server frees it when the holder's connection ends, however it ends.
+
+def try_portal_slots(session: Session, portal_id: int, slots: Iterable[int], *, wanted: int) -> list[int]:
+    """Take so many of the portal's places for signed-in accounts, across runs and machines; those that were free.
+
+    Session-level advisory locks: the server frees them when the holder's connection ends, however it ends.
     """
-    return bool(session.execute(select(func.pg_try_advisory_lock(portal_id, slot))).scalar_one())
+    free = text("SELECT slot FROM unnest(CAST(:slots AS int[])) AS slot WHERE pg_try_advisory_lock(:id, slot) LIMIT :n")
+    return list(session.scalars(free, {"slots": int_array(slots), "id": portal_id, "n": wanted}))
 
 
-def free_portal_slot(session: Session, portal_id: int, slot: int) -> None:
-    """Give the place back."""
-    session.execute(select(func.pg_advisory_unlock(portal_id, slot)))
+def free_portal_slots(session: Session, portal_id: int, slots: Iterable[int]) -> None:
+    """Give the places back."""
+    unlock = text("SELECT pg_advisory_unlock(:id, slot) FROM unnest(CAST(:slots AS int[])) AS slot")
+    session.execute(unlock, {"slots": int_array(slots), "id": portal_id})

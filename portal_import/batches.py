@@ -9,10 +9,16 @@ Answer = TypeVar("Answer")
 
 
 class Batches(Generic[Question, Answer]):
-    """While one batch is being answered, the next one gathers: with nobody else asking, nothing waits."""
+    """While one batch is being answered, the next one gathers: with nobody else asking, nothing waits.
 
-    def __init__(self, answer_all: Callable[[list[Question]], Awaitable[Sequence[Answer]]]) -> None:
+    Where nobody is in a hurry, each batch gathers for `linger` seconds first.
+    """
+
+    def __init__(
+        self, answer_all: Callable[[list[Question]], Awaitable[Sequence[Answer]]], *, linger: float = 0
+    ) -> None:
         self._answer_all = answer_all
+        self._linger = linger
         self._gathered: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._work: asyncio.Task[None] | None = None
 
@@ -27,6 +33,8 @@ class Batches(Generic[Question, Answer]):
     async def _answer_gathered(self) -> None:
         try:
             while self._gathered:
+                if self._linger:
+                    await asyncio.sleep(self._linger)
                 batch, self._gathered = self._gathered, []
                 await self._answer(batch)
         finally:

@@ -31,10 +31,13 @@ def run_in_child(order: RunOrder, parent: Connection) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_exit_with_parent, args=(parent,), name="parent", daemon=True).start()
     from portal_import.run import execute_run  # loaded before the fork; at the top, the scheduler would load it too
 
-    execute_run(order, started_at)
+    def end_with_parent() -> None:
+        threading.Thread(target=_exit_with_parent, args=(parent,), name="parent", daemon=True).start()
+
+    end_with_parent()
+    execute_run(order, started_at, in_other_processes=end_with_parent)
 
 
 def _exit_with_parent(parent: Connection) -> None:

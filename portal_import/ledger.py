@@ -30,11 +30,12 @@ from db.models import SUCCEEDED_RESULTS, Account, Job, LogLevel, Portal, ResultS
 from db.portal_gate import (
     PortalState,
     begin_sign_ins,
-    free_portal_slot,
+    free_portal_slots,
+    has_other_run,
     postpone_requests,
     read_portal_state,
     reserve_requests,
-    try_portal_slot,
+    try_portal_slots,
 )
 from db.results import ResultRecord, count_results, get_shared_error, has_result, record_results, start_accounts
 from db.run_log import LogLine, record_log_lines
@@ -107,16 +108,12 @@ class PortalSlot:
 
 
 class RunLedger:
-    """Database access of one run, held by its lease token. Closing it frees the portal's slots.
+    """Database access of one run, held by its lease token. Closing it frees the portal's slots."""
 
-    `started_at` is when the run's process began.
-    """
-
-    def __init__(self, engine: Engine, run_id: int, lease_token: UUID, *, started_at: datetime) -> None:
+    def __init__(self, engine: Engine, run_id: int, lease_token: UUID) -> None:
         self._engine = engine
         self._run_id = run_id
         self._token = lease_token
-        self._started_at = started_at
         self._lines: deque[LogLine] = deque()
         self._held_slots: set[int] = set()
         self._slot_connection: Connection | None = None
@@ -127,14 +124,14 @@ class RunLedger:
         """What a method of the ledger returns, called in its own thread."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *args)
 
-    def load_plan(self) -> RunPlan:
-        """Read the job, its portal and the accounts without a result.
+    def load_plan(self, started_at: datetime) -> RunPlan:
+        """Read the job, its portal and the accounts without a result. The run's process began at `started_at`.
 
         Raises LeaseLostError, and PortalNotAuthorisedError when nobody has said that the portal may be used.
         """
-        return self._transact(self._load_plan)
+        return self._transact(lambda session: self._load_plan(session, started_at))
 
-    def _load_plan(self, session: Session) -> RunPlan:
+    def _load_plan(self, session: Session, started_at: datetime) -> RunPlan:
         run = session.get(Run, self._run_id)
         job = session.get(Job, run.session_id) if run else None
         if run is None or job is None or run.lease_token != self._token:
@@ -144,7 +141,7 @@ class RunLedger:
             raise PortalNotAuthorisedError(NOT_AUTHORISED)
         account_ids = list_unfinished_account_ids(session, run)
         total = run.accounts_done + len(account_ids)
-        start_accounts(session, run.id, self._token, accounts_total=total, started_at=self._started_at)
+        start_accounts(session, run.id, self._token, accounts_total=total, started_at=started_at)
         return RunPlan(
             job_id=job.id,
             login_url=job.login_url,
@@ -239,19 +236,10 @@ class RunLedger:
         return self._transact(lambda session: read_portal_state(session, portal_id))
 
     def begin_sign_ins(self, portal_id: int, account_ids: Sequence[int]) -> tuple[PortalState, set[int] | None]:
-        """Note the accounts that are signed in to now.
-
-        Returns those that had not been signed in to in this run before; None, and nothing noted, while the portal is
-        to be left alone. Raises LeaseLostError.
-        """
-
-        def begin(session: Session) -> tuple[PortalState, set[int] | None]:
-            state = read_portal_state(session, portal_id)
-            if state.breaker_open_until is not None or state.retry_after_at is not None:
-                return state, None
-            return state, begin_sign_ins(session, self._run_id, self._token, account_ids)
-
-        return self._transact(begin)
+        """Note the accounts that are signed in to now. As `db.portal_gate.begin_sign_ins`."""
+        return self._transact(
+            lambda session: begin_sign_ins(session, portal_id, self._run_id, self._token, account_ids)
+        )
 
     def reserve_requests(self, portal_id: int, count: int) -> Sequence[float] | None:
         """Seconds to wait until each of so many requests may be sent; None while the portal wants none."""
@@ -266,13 +254,17 @@ class RunLedger:
 
         return self._transact(postpone)
 
+    def has_company(self, portal_id: int) -> bool:
+        """Whether another run is at work at the portal now."""
+        return self._transact(lambda session: has_other_run(session, portal_id, self._run_id))
+
     def try_slots(self, portal_id: int, places: int, wanted: int) -> list[PortalSlot]:
         """Up to so many of the portal's places, as far as they are free among all runs on all machines."""
         return _with_patience(lambda: self._try_slots(portal_id, places, wanted), self._drop_slots)
 
-    def free_slot(self, portal_id: int, slot: PortalSlot) -> None:
-        """Give a slot back. One whose connection broke is free already."""
-        _with_patience(lambda: self._free_slot(portal_id, slot), self._drop_slots)
+    def free_slots(self, portal_id: int, slots: Sequence[PortalSlot]) -> None:
+        """Give slots back. One whose connection broke is free already."""
+        _with_patience(lambda: self._free_slots(portal_id, slots), self._drop_slots)
 
     def close(self) -> None:
         """Store what is left of the log and end the connections."""
@@ -283,22 +275,19 @@ class RunLedger:
             self._engine.dispose()
 
     def _try_slots(self, portal_id: int, places: int, wanted: int) -> list[PortalSlot]:
-        taken: list[PortalSlot] = []
+        others = [number for number in range(places) if number not in self._held_slots]
         with Session(self._slots()) as session, session.begin():
-            for number in range(places):
-                if len(taken) == wanted:
-                    break
-                if number not in self._held_slots and try_portal_slot(session, portal_id, number):
-                    self._held_slots.add(number)
-                    taken.append(PortalSlot(number, self._slot_generation))
-        return taken
+            taken = try_portal_slots(session, portal_id, others, wanted=wanted)
+        self._held_slots.update(taken)
+        return [PortalSlot(number, self._slot_generation) for number in taken]
 
-    def _free_slot(self, portal_id: int, slot: PortalSlot) -> None:
-        if slot.generation != self._slot_generation:
+    def _free_slots(self, portal_id: int, slots: Sequence[PortalSlot]) -> None:
+        held = [slot.number for slot in slots if slot.generation == self._slot_generation]
+        if not held:
             return
         with Session(self._slots()) as session, session.begin():
-            free_portal_slot(session, portal_id, slot.number)
-        self._held_slots.discard(slot.number)
+            free_portal_slots(session, portal_id, held)
+        self._held_slots.difference_update(held)
 
     def _slots(self) -> Connection:
         if self._slot_connection is None:

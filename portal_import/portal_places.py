@@ -4,21 +4,25 @@ import asyncio
 from collections.abc import Callable
 
 from portal_import.batches import Batches
-from portal_import.ledger import PortalSlot, RunLedger, RunPlan
+from portal_import.ledger import PortalSlot, RunLedger
 
 POLL_SECONDS = 0.25
-KEPT_SECONDS = 1.0  # asking anew for each account would cost two trips to the database
 
 
 class PortalPlaces:
-    """Where a run's accounts get their places; once the run `is_ending`, they are not waited for any more."""
+    """Where a run's accounts get their places; once the run `is_ending`, they are not waited for any more.
 
-    def __init__(self, ledger: RunLedger, plan: RunPlan, *, is_ending: Callable[[], bool]) -> None:
+    While another run may want them, each place is offered after each account; else asking anew would only cost time.
+    """
+
+    def __init__(self, ledger: RunLedger, portal_id: int, places: int, *, is_ending: Callable[[], bool]) -> None:
         self._ledger = ledger
-        self._portal_id = plan.portal_id
-        self._places = plan.max_concurrent_accounts
+        self._portal_id = portal_id
+        self._places = places
         self._is_ending = is_ending
+        self.are_wanted = True
         self._wishes = Batches[None, PortalSlot | None](self._try_to_take)
+        self._returns = Batches[PortalSlot, None](self._free)
 
     async def take(self) -> PortalSlot | None:
         """Wait until a place is free; None when the run is to end before."""
@@ -29,33 +33,39 @@ class PortalPlaces:
             await asyncio.sleep(POLL_SECONDS)
         return None
 
+    async def look_around(self) -> None:
+        """Learn whether another run may want the places."""
+        self.are_wanted = await self._ledger.in_thread(self._ledger.has_company, self._portal_id)
+
     async def give_back(self, slot: PortalSlot) -> None:
         """Let another account, or another run, have the place."""
-        await self._ledger.in_thread(self._ledger.free_slot, self._portal_id, slot)
+        await self._returns.ask(slot)
 
     async def _try_to_take(self, wishes: list[None]) -> list[PortalSlot | None]:
         taken = await self._ledger.in_thread(self._ledger.try_slots, self._portal_id, self._places, len(wishes))
         return [*taken, *[None] * (len(wishes) - len(taken))]
 
+    async def _free(self, slots: list[PortalSlot]) -> list[None]:
+        await self._ledger.in_thread(self._ledger.free_slots, self._portal_id, slots)
+        return [None] * len(slots)
+
 
 class KeptPlace:
-    """A place that is kept from account to account for a moment, and then offered to others."""
+    """A place that is kept from account to account, unless others may want it."""
 
     def __init__(self, places: PortalPlaces) -> None:
         self._places = places
         self._slot: PortalSlot | None = None
-        self._taken_at = 0.0
 
     async def take(self) -> bool:
         """Wait for a place, unless one is held; False when the run is to end before there is one."""
         if self._slot is None:
             self._slot = await self._places.take()
-            self._taken_at = asyncio.get_running_loop().time()
         return self._slot is not None
 
     async def offer(self) -> None:
-        """Give the place back when it was held for long enough."""
-        if asyncio.get_running_loop().time() - self._taken_at >= KEPT_SECONDS:
+        """Let others have the place, if there may be any."""
+        if self._places.are_wanted:
             await self.give_back()
 
     async def give_back(self) -> None:

@@ -10,12 +10,14 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.breaker import COOL_DOWN
@@ -36,11 +38,13 @@ from portal_import.outcomes import AccountLogin, AccountOutcome, Limits
 from portal_import.passwords import PasswordReader
 from portal_import.portal_gate import AccountGate, RunGate, SignInForbiddenError
 from portal_import.portal_places import KeptPlace, PortalPlaces
+from portal_import.teams import Team, count_processes, fork_team
 from portal_import.url_templates import InvalidUrlError, fill_url
 from portal_import.waiting_accounts import WaitingAccounts
 from settings import read_settings
 
 TICK_SECONDS = 1.0
+RECORDING_LINGER_SECONDS = 0.05  # an account's success is recorded while its worker goes on with the next one
 NO_ACCOUNTS = "the job has no accounts; upload its accounts CSV"
 NO_ACCOUNT_LEFT = "the accounts that were to be tried again are no longer in the job"
 NO_TESTED_ACCOUNT = "the account whose sign-in was to be tested is no longer in the job"
@@ -53,33 +57,67 @@ TEST_SECONDS = 120  # somebody waits for it, and the job's runs as well
 logger = logging.getLogger(__name__)
 
 
-def execute_run(order: RunOrder, started_at: datetime) -> None:
+def execute_run(
+    order: RunOrder, started_at: datetime, *, in_other_processes: Callable[[], object] = lambda: None
+) -> None:
     """Do the run that was ordered, and end the process when its claim is lost. It began at `started_at`.
 
-    SIGTERM cuts it short: the accounts that are being visited are finished, and no other is begun.
+    SIGTERM cuts it short: the accounts that are being visited are finished, and no other is begun. A run that is
+    shared by several processes calls `in_other_processes` in each but this one.
     """
     settings = read_settings()
     logging.basicConfig(level=settings.log_level, format=f"%(asctime)s run {order.run_id} %(levelname)s %(message)s")
     engine = create_database_engine(make_url(order.database_url), application=f"run {order.run_id}", pool_size=2)
-    ledger = RunLedger(engine, order.run_id, order.lease_token, started_at=started_at)
-    work = ImportRun(
-        ledger,
-        PasswordReader(lambda: open_secret_box(settings)),
-        DocumentStore(settings.effective_storage_url),
-        Limits(
-            max_file_bytes=settings.max_file_mb * 1024 * 1024,
-            allows_private_networks=settings.private_networks == "allow",
-        ),
-    )
-    try:
-        is_done = asyncio.run(work.run())
-    except* LeaseLostError:
-        logger.warning("the claim was lost; leaving the run to its new worker")
-        os._exit(EXIT_LEASE_LOST)
-    finally:
-        ledger.close()
-    if not is_done:
-        sys.exit(EXIT_CUT_SHORT)
+
+    def work_on(plan: RunPlan, team: Team) -> int:
+        """Do this process's part; returns its exit code."""
+        with closing(RunLedger(engine, order.run_id, order.lease_token)) as ledger:
+            run = ImportRun(
+                ledger,
+                PasswordReader(lambda: open_secret_box(settings)),
+                DocumentStore(settings.effective_storage_url),
+                Limits(
+                    max_file_bytes=settings.max_file_mb * 1024 * 1024,
+                    allows_private_networks=settings.private_networks == "allow",
+                ),
+            )
+            is_done = False
+            try:
+                is_done = asyncio.run(run.run(plan, team))
+            except* LeaseLostError:
+                _leave()
+        return 0 if is_done else EXIT_CUT_SHORT
+
+    def help_along(plan: RunPlan, team: Team) -> int:
+        in_other_processes()
+        return work_on(plan, team)
+
+    plan = _load_plan(engine, order, started_at)
+    if plan is None:
+        return
+    processes = count_processes(plan.max_concurrent_accounts, len(plan.account_ids))
+    code = work_on(plan, fork_team(processes, partial(help_along, plan)))
+    if code:
+        sys.exit(code)
+
+
+def _load_plan(engine: Engine, order: RunOrder, started_at: datetime) -> RunPlan | None:
+    """What is to be done; None when the run could be ended at once. Leaves no connection open."""
+    with closing(RunLedger(engine, order.run_id, order.lease_token)) as ledger:
+        try:
+            plan = ledger.load_plan(started_at)
+        except PortalNotAuthorisedError as error:
+            ledger.finish(RunStatus.FAILED, str(error))
+            return None
+        except LeaseLostError:
+            _leave()
+    at_once = limit_accounts_at_once(plan.engine, plan.max_concurrent_accounts)
+    return replace(plan, max_concurrent_accounts=at_once)
+
+
+def _leave() -> NoReturn:
+    logger.warning("the claim was lost; leaving the run to its new worker")
+    os._exit(EXIT_LEASE_LOST)
 
 
 class Work(NamedTuple):
@@ -91,6 +129,7 @@ class Work(NamedTuple):
     places: PortalPlaces
     waiting: WaitingAccounts
     endings: Batches[EndedAccount, None]
+    recordings: asyncio.TaskGroup
 
 
 class ImportRun:
@@ -104,33 +143,29 @@ class ImportRun:
         self._pdfs = PdfReader()
         self._is_ending = self._is_cut_short = False
 
-    async def run(self) -> bool:
-        """Do everything that is left of the run and end it; False when SIGTERM cut it short, and it goes on later.
+    async def run(self, plan: RunPlan, team: Team) -> bool:
+        """Do this process's part of all that is left of the run; who leads the team ends the run as well.
 
-        Raises LeaseLostError.
+        False when SIGTERM cut it short, and it goes on later. Raises LeaseLostError.
         """
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._wind_up)
-        try:
-            plan = await self._ledger.in_thread(self._ledger.load_plan)
-        except PortalNotAuthorisedError as error:
-            await self._finish(RunStatus.FAILED, str(error))
-        else:
-            at_once = limit_accounts_at_once(plan.engine, plan.max_concurrent_accounts)
-            await self._carry_out(replace(plan, max_concurrent_accounts=at_once))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._wind_up, team)
+        await self._carry_out(plan, team)
         return not self._is_cut_short
 
-    async def _carry_out(self, plan: RunPlan) -> None:
+    async def _carry_out(self, plan: RunPlan, team: Team) -> None:
         if plan.accounts_total == 0:
             without = NO_TESTED_ACCOUNT if plan.is_test else NO_ACCOUNT_LEFT if plan.is_retry else NO_ACCOUNTS
             await self._finish(RunStatus.FAILED, without)
             return
         try:
             async with self._pdfs, open_engine(plan.engine) as engine:
-                await self._import_accounts(plan, engine)
+                await self._import_accounts(plan, engine, team)
         except EngineUnavailableError as error:
             await self._finish(RunStatus.FAILED, str(error))
             return
-        if self._is_cut_short:
+        if not await team.wait_for_others():
+            self._is_cut_short = True
+        if self._is_cut_short or team.is_led_elsewhere:
             return
         counts = await self._ledger.in_thread(self._ledger.count_results)
         if plan.is_test:
@@ -139,21 +174,26 @@ class ImportRun:
         ours = await self._ledger.in_thread(self._ledger.get_shared_error, ResultStatus.FAILED)
         await self._finish(*self._judge(counts, ours))
 
-    async def _import_accounts(self, plan: RunPlan, engine: AccountEngine) -> None:
-        self._log_start(plan)
+    async def _import_accounts(self, plan: RunPlan, engine: AccountEngine, team: Team) -> None:
+        if not team.is_led_elsewhere:
+            self._log_start(plan)
+        account_ids = team.share_of(plan.account_ids)
         gate = RunGate(self._ledger, plan, max_rest_seconds=self._limits.max_retry_wait_seconds)
-        work = Work(
-            plan,
-            engine,
-            gate,
-            PortalPlaces(self._ledger, plan, is_ending=lambda: self._is_ending),
-            WaitingAccounts(self._ledger, plan.account_ids),
-            Batches(partial(self._record_all, plan, gate)),
-        )
-        workers = min(plan.max_concurrent_accounts, len(plan.account_ids))
+        at_once = plan.max_concurrent_accounts
+        workers = min(team.share_of_places(at_once), len(account_ids))
+        places = PortalPlaces(self._ledger, plan.portal_id, at_once, is_ending=lambda: self._is_ending)
         async with asyncio.TaskGroup() as outer:
-            ticker = outer.create_task(self._tick_forever(gate))
+            ticker = outer.create_task(self._tick_forever(gate, places))
             async with asyncio.TaskGroup() as group:
+                work = Work(
+                    plan,
+                    engine,
+                    gate,
+                    places,
+                    WaitingAccounts(self._ledger, account_ids),
+                    Batches(partial(self._record_all, plan, gate), linger=RECORDING_LINGER_SECONDS),
+                    group,
+                )
                 for _ in range(workers):
                     group.create_task(self._work_through(work))
             ticker.cancel()
@@ -176,8 +216,10 @@ class ImportRun:
                     outcome = await self._import(work.plan, work.engine, work.gate, account)
                     ended = EndedAccount(account, outcome, started_at)
                     await place.offer()
-                await work.endings.ask(ended)
                 self._tell(work.plan, ended)
+                recording = work.recordings.create_task(work.endings.ask(ended))
+                if ended.outcome.status not in SUCCEEDED_RESULTS:
+                    await recording  # it may open the breaker, and then nobody is to go on
         finally:
             await place.give_back()
 
@@ -271,12 +313,14 @@ class ImportRun:
     async def _finish(self, outcome: RunStatus, reason: str | None) -> None:
         await self._ledger.in_thread(self._ledger.finish, outcome, reason)
 
-    def _wind_up(self) -> None:
+    def _wind_up(self, team: Team) -> None:
         self._is_ending = True
+        team.wind_up()
 
-    async def _tick_forever(self, gate: RunGate) -> None:
+    async def _tick_forever(self, gate: RunGate, places: PortalPlaces) -> None:
         """Store the log, and learn what other runs have found out about the portal."""
         while True:
+            await places.look_around()
             await asyncio.sleep(TICK_SECONDS)
             await self._ledger.in_thread(self._ledger.flush_log)
             await gate.refresh()

@@ -6,6 +6,7 @@ A value never changes which host is addressed, and a password never becomes part
 import ipaddress
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 import idna
@@ -69,6 +70,7 @@ def portal_host(url: str) -> str:
     return host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
 
 
+@lru_cache(maxsize=256)  # the accounts of a run share their URLs
 def _split(url: str, name: str) -> tuple[str, str, int | None]:
     """Scheme, host and port. Raises InvalidUrlError."""
     if not url:

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, select
 
 from db.accounts import NewAccount
 from db.claiming import Claim, claim_runs
+from db.claims import requeue_run
 from db.encryption import SecretBox
 from db.engine import transaction
 from db.jobs import JobDraft, create_job
@@ -106,12 +107,14 @@ class ImportProcess:
 
 
 @contextmanager
-def carrying_out(engine: Engine, home: Path, *run_ids: int) -> Generator[list[ImportProcess]]:
-    """A process for each of these queued runs."""
+def carrying_out(
+    engine: Engine, home: Path, *run_ids: int, team_size: int | None = None
+) -> Generator[list[ImportProcess]]:
+    """A process for each of these queued runs; one that leads a team of that size, whatever the machine has."""
     with transaction(engine) as session:
         taken = claim_runs(session, datetime.now(UTC), worker="test", slots=len(run_ids), lease=LEASE).claims
     claims = {claim.run_id: claim for claim in taken}
-    started = [_start(engine, home, claims[run_id]) for run_id in run_ids]
+    started = [_start(engine, home, claims[run_id], team_size) for run_id in run_ids]
     try:
         yield started
     finally:
@@ -121,18 +124,22 @@ def carrying_out(engine: Engine, home: Path, *run_ids: int) -> Generator[list[Im
                 one.process.join(END_SECONDS)
 
 
-def _start(engine: Engine, home: Path, claim: Claim) -> ImportProcess:
+def _start(engine: Engine, home: Path, claim: Claim, team_size: int | None) -> ImportProcess:
     order = RunOrder(claim.run_id, claim.lease_token, engine.url.render_as_string(hide_password=False))
     for_child, ours = CHILDREN.Pipe(duplex=False)
     CHILDREN.set_forkserver_preload(PRELOADED)  # of no consequence once the fork server runs
     with for_child:
-        process = CHILDREN.Process(target=_run_at_home, args=(order, for_child, home), daemon=True)
+        process = CHILDREN.Process(target=_run_at_home, args=(order, for_child, home, team_size), daemon=True)
         process.start()
     return ImportProcess(engine, claim, process, ours)
 
 
-def _run_at_home(order: RunOrder, parent: Connection, home: Path) -> None:
+def _run_at_home(order: RunOrder, parent: Connection, home: Path, team_size: int | None) -> None:
     os.environ |= {"PUNCTUAL_HOME": str(home), "PUNCTUAL_SECRET_KEY": SECRET_KEY}
+    if team_size is not None:
+        from portal_import import run
+
+        run.count_processes = lambda at_once, accounts: team_size
     run_in_child(order, parent)
 
 
@@ -152,3 +159,11 @@ def list_endings(engine: Engine, run_id: int) -> dict[str, tuple[str, str | None
     with transaction(engine) as session:
         results = session.scalars(select(Result).where(Result.run_id == run_id)).all()
     return {result.username: (result.status, result.error) for result in results}
+
+
+def give_back(engine: Engine, process: ImportProcess) -> int:
+    """The run goes back to the queue, as when its worker is gone."""
+    claim = process.claim
+    with transaction(engine) as session:
+        assert requeue_run(session, claim.run_id, claim.lease_token, "gone", datetime.now(UTC), is_fault=False)
+    return claim.run_id

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 # Per field, the surest wording first; matched against `plain_header`. A header takes the first field
 # of this order that matches at all.
@@ -57,6 +58,7 @@ _NUMBER_SIGN = re.compile(r"n\s?[°º]|№|#|\bn\s?\.\s?o\b")
 _NOT_WORD = re.compile(r"[^\w]+|_")
 
 
+@lru_cache(maxsize=1_000)  # the accounts of a run see the same headers
 def plain_header(text: str) -> str:
     """The header without accents, case and punctuation; number signs become `no`, units go."""
     text = _NUMBER_SIGN.sub(" no ", text[:100].casefold())
@@ -89,6 +91,7 @@ def _map_by_wording(plain_headers: Sequence[tuple[int, str]]) -> dict[str, int]:
     return {field: column for field, (_, column) in best.items()}
 
 
+@lru_cache(maxsize=1_000)
 def _match(plain: str) -> tuple[str, int] | None:
     for field, patterns in _PATTERNS.items():
         for rank, pattern in enumerate(patterns):

@@ -61,4 +61,6 @@ def show(url: str) -> str:
 
 def hide_queries(text: str) -> str:
     """`text` with every URL in it cut down as in `show`."""
+    if "://" not in text:
+        return text
     return _QUERY_IN_TEXT.sub(r"\1", _USERINFO_IN_TEXT.sub(r"\1", text))

@@ -92,7 +92,7 @@ class BillPageReader:
             omitted_bills=len(bills[allowed:]),
             has_table=bool(tables),
             columns={name: tables[0].headers[at] for name, at in tables[0].columns.items()} if tables else {},
-            says_none=bool(_NO_BILLS.search(page.seen_text)),
+            says_none=not (bills or free) and bool(_NO_BILLS.search(page.seen_text)),
             next_page=find_next_page(page, self._profile.next_selector, self.pages_read),
             remarks=describe_unread(tables, self._profile),
         )

@@ -8,7 +8,6 @@ reading it takes the square of its size. The limit counts the process's computin
 import asyncio
 import signal
 from collections.abc import Coroutine, Generator
-from contextlib import contextmanager
 from types import FrameType, coroutine
 from typing import Any, TypeVar
 
@@ -28,32 +27,25 @@ def limit_steps(work: Coroutine[Any, Any, T], seconds: float) -> Generator[async
 
     Only for the main thread, where Python handles signals.
     """
+    global _limit_of_step
     signal.signal(signal.SIGVTALRM, _interrupt)
     answer: Any = None
     failure: BaseException | None = None
     while True:
+        _limit_of_step = seconds
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, _REPEAT_SECONDS)
         try:
-            with _limited(seconds):
-                waits_for = work.send(answer) if failure is None else work.throw(failure)
+            waits_for = work.send(answer) if failure is None else work.throw(failure)
         except StopIteration as stop:
             return stop.value
+        finally:
+            _limit_of_step = None
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         answer = failure = None
         try:
             answer = yield waits_for
         except BaseException as error:  # noqa: BLE001 (a cancellation too is the work's own to handle)
             failure = error
-
-
-@contextmanager
-def _limited(seconds: float) -> Generator[None]:
-    global _limit_of_step
-    _limit_of_step = seconds
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, _REPEAT_SECONDS)
-    try:
-        yield
-    finally:
-        _limit_of_step = None
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ it opens a connection, not when it reads a URL, so a name that meanwhile leads e
 
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -43,6 +44,7 @@ class AddressRefusedError(OSError):
         return str(self.strerror)
 
 
+@lru_cache(maxsize=1_000)
 def refuse_address(address: str, *, allows_private: bool) -> str | None:
     """Why nothing may be sent to this IP address, in words; None when it may."""
     ip = ip_address(address)

@@ -1,7 +1,5 @@
 """The guards of a portal as the portal sees them: what real import processes send to it, counted there."""
 
-import asyncio
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +10,6 @@ import pytest
 from sqlalchemy import Engine, select
 
 from db.accounts import NewAccount, clear_attention, list_accounts, replace_accounts
-from db.claims import requeue_run
 from db.encryption import SecretBox
 from db.engine import transaction
 from db.jobs import get_job
@@ -21,65 +18,25 @@ from db.portal_gate import read_portal_state
 from portal_import.child import EXIT_CUT_SHORT
 from portal_import.ledger import NOT_AUTHORISED
 from portal_import.portal_gate import SIGNED_IN_BEFORE
+from tests.counting_portal import NAMES, WAIT_SECONDS, CountingPortal
 from tests.factories import PASSWORD
 from tests.import_processes import (
-    ImportProcess,
     add_job,
     ask_for_run,
     carry_out,
     carrying_out,
+    give_back,
     list_endings,
     serve,
 )
-from tests.portal_server import Request, Route, ScriptedPortal, answer, ordinary_routes
+from tests.portal_server import Request, answer
 from tests.scheduler_process import SECRET_KEY
 from tests.waiting import wait_until
 
-WAIT_SECONDS = 60
 REST_SECONDS = 3
 SPACING_SECONDS = 0.25
-NAMES = [f"person{n}@example.com" for n in range(16)]
 ANN, BOB, CYD = NAMES[:3]
 WRONG = "not-the-password"
-
-
-class CountingPortal(ScriptedPortal):
-    """Has an account for each of the names, and knows when each request came."""
-
-    def __init__(self) -> None:
-        super().__init__(ordinary_routes(**dict.fromkeys([name.split("@")[0] for name in NAMES], PASSWORD)))
-        self.arrivals: list[float] = []
-
-    @property
-    def sign_ins(self) -> Counter[str]:
-        """How often each account's password was sent."""
-        return Counter(r.form["email"] for r in list(self.requests) if (r.method, r.path) == ("POST", "/login"))
-
-    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
-        self.arrivals.append(time.time())
-        await super()._answer(request, writer)
-
-    def hold(self, route: str) -> threading.Event:
-        """Keep the next request of this route waiting for its answer, until the event is set."""
-        usual, release = self.routes[route], threading.Event()
-
-        async def wait_first(request: Request, writer: asyncio.StreamWriter) -> bytes | None:
-            self.routes[route] = usual
-            await asyncio.to_thread(release.wait, WAIT_SECONDS)
-            return await _ask(usual, request)
-
-        self.routes[route] = wait_first
-        return release
-
-    def wait_for(self, method: str, path: str, count: int = 1) -> None:
-        wait_until(lambda: self.count(method, path) >= count, WAIT_SECONDS, f"{method} {path}")
-
-
-async def _ask(route: Route, request: Request) -> bytes:
-    assert callable(route)
-    made = route(request)  # type: ignore[call-arg]
-    assert isinstance(made, bytes)
-    return made
 
 
 @pytest.fixture
@@ -96,14 +53,6 @@ def get_portal(engine: Engine) -> Portal:
 
 def statuses(engine: Engine, run_id: int) -> list[str]:
     return sorted(status for status, _ in list_endings(engine, run_id).values())
-
-
-def give_back(engine: Engine, process: ImportProcess) -> int:
-    """The run goes back to the queue, as when its worker is gone."""
-    claim = process.claim
-    with transaction(engine) as session:
-        assert requeue_run(session, claim.run_id, claim.lease_token, "gone", datetime.now(UTC), is_fault=False)
-    return claim.run_id
 
 
 # The breaker

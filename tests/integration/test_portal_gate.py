@@ -1,5 +1,6 @@
 """The gate of a portal in the database: spacing, rests, places, noted sign-ins and the breaker, across connections."""
 
+import asyncio
 import threading
 from datetime import timedelta
 from itertools import pairwise
@@ -13,17 +14,18 @@ from sqlalchemy.orm import Session
 from db.breaker import COOL_DOWN, record_sign_ins
 from db.engine import transaction
 from db.errors import LeaseLostError
-from db.models import Account, Portal, RunStatus
+from db.models import Account, Portal, Run, RunStatus
 from db.portal_gate import (
     MAX_REST,
     begin_sign_ins,
-    free_portal_slot,
+    free_portal_slots,
     postpone_requests,
     read_portal_state,
     reserve_requests,
-    try_portal_slot,
+    try_portal_slots,
 )
 from portal_import.ledger import RunLedger
+from portal_import.portal_places import KeptPlace, PortalPlaces
 from tests.factories import NOW, make_job, make_portal, make_run, make_viewer
 from tests.waiting import wait_until
 
@@ -117,7 +119,7 @@ def test_rest_only_grows_and_is_bounded(engine: Engine) -> None:
 
 
 def take_slot(session: Session, portal_id: int, slot: int = 0) -> bool:
-    return try_portal_slot(session, portal_id, slot)
+    return try_portal_slots(session, portal_id, [slot], wanted=1) == [slot]
 
 
 def test_place_is_held_by_one_connection(engine: Engine) -> None:
@@ -128,7 +130,7 @@ def test_place_is_held_by_one_connection(engine: Engine) -> None:
         assert take_slot(theirs, 2)
         mine.commit()
         assert not take_slot(theirs, 1)
-        free_portal_slot(mine, 1, 0)
+        free_portal_slots(mine, 1, [0])
         assert take_slot(theirs, 1)
 
 
@@ -143,7 +145,7 @@ def test_place_is_free_when_the_connection_of_its_holder_ends(engine: Engine) ->
 
 
 def make_ledger(engine: Engine) -> RunLedger:
-    return RunLedger(engine, 1, uuid4(), started_at=NOW)
+    return RunLedger(engine, 1, uuid4())
 
 
 def test_runs_share_the_places_of_a_portal(engine: Engine) -> None:
@@ -152,7 +154,7 @@ def test_runs_share_the_places_of_a_portal(engine: Engine) -> None:
     [last] = second.try_slots(1, 3, 5)  # as many as are left, not as many as are wanted
     assert sorted(slot.number for slot in (mine, theirs, last)) == [0, 1, 2]
     assert first.try_slots(1, 3, 1) == second.try_slots(1, 3, 1) == []
-    second.free_slot(1, theirs)
+    second.free_slots(1, [theirs])
     [again] = first.try_slots(1, 3, 2)
     assert again.number == theirs.number
     first.close()
@@ -172,10 +174,39 @@ def test_run_that_lost_its_places_with_its_connection_does_not_free_those_it_too
         )
     [after] = wait_until(lambda: ledger.try_slots(1, 2, 1), WAIT_SECONDS, "a place on a new connection")
     assert after.number == before.number
-    ledger.free_slot(1, before)
+    ledger.free_slots(1, [before])
     assert other.try_slots(1, 1, 1) == []
-    ledger.free_slot(1, after)
+    ledger.free_slots(1, [after])
     assert len(other.try_slots(1, 1, 1)) == 1
+    ledger.close()
+    other.close()
+
+
+def test_place_is_kept_between_accounts_while_no_other_run_is_at_the_portal(engine: Engine) -> None:
+    with transaction(engine) as session:
+        viewer = make_viewer(session)
+        portal = make_portal(session)
+        mine = make_run(session, make_job(session, viewer), status=RunStatus.RUNNING, portal_id=portal.id)
+        theirs = make_run(session, make_job(session, viewer), status=RunStatus.QUEUED, portal_id=portal.id)
+    ledger, other = RunLedger(engine, mine.id, mine.lease_token or uuid4()), make_ledger(engine)
+
+    async def is_free_after_an_account() -> bool:
+        places = PortalPlaces(ledger, portal.id, 1, is_ending=lambda: False)
+        place = KeptPlace(places)
+        await places.look_around()
+        assert await place.take()
+        await place.offer()
+        taken = other.try_slots(portal.id, 1, 1)
+        other.free_slots(portal.id, taken)
+        await place.give_back()
+        return bool(taken)
+
+    assert not asyncio.run(is_free_after_an_account())
+    with transaction(engine) as session:
+        run = session.merge(theirs)
+        run.status, run.started_at, run.worker = RunStatus.RUNNING, NOW, "w"
+        run.lease_until, run.lease_token = NOW + timedelta(hours=1), uuid4()
+    assert asyncio.run(is_free_after_an_account())
     ledger.close()
     other.close()
 
@@ -183,23 +214,26 @@ def test_run_that_lost_its_places_with_its_connection_does_not_free_those_it_too
 # Sign-ins noted before they are sent
 
 
+def begin(session: Session, run: Run, account_ids: list[int], portal_id: int = 0) -> set[int] | None:
+    assert run.lease_token is not None
+    return begin_sign_ins(session, portal_id, run.id, run.lease_token, account_ids)[1]
+
+
 def test_account_is_signed_in_to_once_a_run(engine: Engine) -> None:
     with transaction(engine) as session:
         job = make_job(session, make_viewer(session), accounts=3)
         first = make_run(session, job, status=RunStatus.RUNNING)
         one, two, three = session.scalars(select(Account.id).order_by(Account.row_number))
-    assert first.lease_token is not None
     with transaction(engine) as session:
-        assert begin_sign_ins(session, first.id, first.lease_token, [one, two]) == {one, two}
+        assert begin(session, first, [one, two]) == {one, two}
     with transaction(engine) as session:
-        assert begin_sign_ins(session, first.id, first.lease_token, [two, three]) == {three}
+        assert begin(session, first, [two, three]) == {three}
     with transaction(engine) as session:
         ended = session.merge(first)
         ended.status, ended.finished_at, ended.lease_until, ended.lease_token = RunStatus.COMPLETED, NOW, None, None
         session.flush()
         second = make_run(session, job, status=RunStatus.RUNNING)
-        assert second.lease_token is not None
-        assert begin_sign_ins(session, second.id, second.lease_token, [one, two, three]) == {one, two, three}
+        assert begin(session, second, [one, two, three]) == {one, two, three}
 
 
 def test_worker_that_lost_its_run_signs_in_to_nothing(engine: Engine) -> None:
@@ -208,8 +242,26 @@ def test_worker_that_lost_its_run_signs_in_to_nothing(engine: Engine) -> None:
         run = make_run(session, job, status=RunStatus.RUNNING)
         account_id = session.scalars(select(Account.id)).one()
         with pytest.raises(LeaseLostError):
-            begin_sign_ins(session, run.id, uuid4(), [account_id])
+            begin_sign_ins(session, 0, run.id, uuid4(), [account_id])
         assert session.scalars(select(Account.sign_in_run_id)).one() is None
+
+
+@pytest.mark.parametrize("obstacle", ["breaker_open_until", "retry_after_at"])
+def test_nobody_is_signed_in_while_the_portal_is_left_alone(engine: Engine, obstacle: str) -> None:
+    portal_id = add_portal(engine)
+    with transaction(engine) as session:
+        run = make_run(session, make_job(session, make_viewer(session)), status=RunStatus.RUNNING)
+        account_id = session.scalars(select(Account.id)).one()
+        setattr(session.get_one(Portal, portal_id), obstacle, func.now() + timedelta(hours=1))
+        session.flush()
+        assert run.lease_token is not None
+        state, noted = begin_sign_ins(session, portal_id, run.id, run.lease_token, [account_id])
+        assert noted is None
+        assert getattr(state, obstacle) is not None
+        assert session.scalars(select(Account.sign_in_run_id)).one() is None
+        setattr(session.get_one(Portal, portal_id), obstacle, func.now() - timedelta(hours=1))
+        session.flush()
+        assert begin(session, run, [account_id], portal_id) == {account_id}
 
 
 # The breaker

@@ -34,7 +34,7 @@ def ledger(engine: Engine) -> RunLedger:
         job = session.get_one(Job, job_id)
         job.portal_id = make_portal(session).id
         job.accounts_count = ACCOUNTS
-    return RunLedger(engine, run_id, take(engine, run_id).lease_token or uuid4(), started_at=NOW)
+    return RunLedger(engine, run_id, take(engine, run_id).lease_token or uuid4())
 
 
 def test_accounts_are_in_memory_a_few_at_a_time(ledger: RunLedger) -> None:
@@ -42,7 +42,7 @@ def test_accounts_are_in_memory_a_few_at_a_time(ledger: RunLedger) -> None:
 
     async def take_all() -> list[int]:
         nonlocal most
-        plan = ledger.load_plan()
+        plan = ledger.load_plan(NOW)
         waiting, rows = WaitingAccounts(ledger, plan.account_ids), list[int]()
 
         async def work() -> None:
@@ -64,7 +64,7 @@ def test_accounts_are_in_memory_a_few_at_a_time(ledger: RunLedger) -> None:
 
 def test_account_that_was_removed_meanwhile_is_passed_over(ledger: RunLedger, engine: Engine) -> None:
     async def take_all() -> list[int]:
-        waiting = WaitingAccounts(ledger, ledger.load_plan().account_ids)
+        waiting = WaitingAccounts(ledger, ledger.load_plan(NOW).account_ids)
         first = await waiting.take()
         assert first
         with transaction(engine) as session:
