@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -69,29 +68,39 @@ def test_no_wake_up_is_lost_however_they_come(clock: Clock) -> None:
 
 
 def test_turns_of_a_step_never_overlap(clock: Clock) -> None:
-    inside, worst = 0, 0
-    lock = threading.Lock()
+    """While a turn is under way, whoever comes in whichever way stays outside."""
+    turns, came = 0, threading.Semaphore(0)
+    is_inside, overlapped = threading.Lock(), threading.Event()
+
+    class WatchedStep(Step):
+        def take_turn(self) -> None:
+            came.release()
+            super().take_turn()
 
     def work() -> None:
-        nonlocal inside, worst
-        with lock:
-            inside += 1
-            worst = max(worst, inside)
-        time.sleep(0.002)
-        with lock:
-            inside -= 1
+        nonlocal turns
+        turns += 1
+        if not is_inside.acquire(blocking=False):
+            overlapped.set()
+            return
+        with_others = turns == 1
+        for _ in range(4 if with_others else 0):  # this one, too
+            assert came.acquire(timeout=WAIT_SECONDS)
+        overlapped.wait(0.2 if with_others else 0)  # they have come, and would be inside in no time
+        is_inside.release()
 
-    step = Step("work", work, clock)
-    clock.run_every(1, step)
-    threads = [threading.Thread(target=lambda: [step.wake() for _ in range(50)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for _ in range(20):
-        step.take_turn()
-        clock.run_at(step, soon(0))
-    for thread in threads:
+    step = WatchedStep("work", work, clock)
+    first = threading.Thread(target=step.take_turn)
+    first.start()
+    wait_until(lambda: turns == 1, WAIT_SECONDS, "the first turn")
+    step.wake()
+    clock.run_at(step, soon(0))
+    by_hand = threading.Thread(target=step.take_turn)
+    by_hand.start()
+    for thread in (first, by_hand):
         thread.join(WAIT_SECONDS)
-    assert worst == 1
+    wait_until(lambda: turns == 4, WAIT_SECONDS, "the turns of all who came")
+    assert not overlapped.is_set()
 
 
 def test_aim_is_replaced_by_the_next(clock: Clock) -> None:
