@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -43,6 +45,28 @@ class Attack:
         return sum((request.method, request.path) == (method, path) for request in self.requests)
 
 
+class DroppingPortal(ScriptedPortal):
+    """Serves so many connections, and resets each other one before it has read anything."""
+
+    def __init__(self, routes: dict[str, Route], connections: int) -> None:
+        super().__init__(routes)
+        self._connections_left = connections
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections_left -= 1
+        if self._connections_left < 0:
+            reset_connection(writer)
+            return
+        await super()._accept(reader, writer)
+
+
+def reset_connection(writer: asyncio.StreamWriter) -> None:
+    """End it by RST instead of FIN."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
 @dataclass
 class Importer:
     """The importing process, and the loop in which the portals live."""
@@ -55,13 +79,16 @@ class Importer:
         routes: dict[str, Route],
         *,
         tls: SSLContext | None = None,
+        connections: int | None = None,
         megabytes: float = MAX_MEGABYTES,
         **limits: float,
     ) -> Attack:
         """Import while the portal does that, and check what holds after every attack: the account has ended in one
-        clear way, the password is nowhere, the other account is unaffected and memory stayed within bounds.
+        clear way, the password is nowhere, the other account is unaffected and memory stayed within bounds. After so
+        many `connections` the portal takes no other.
         """
-        portal, sound = ScriptedPortal(routes, tls), ScriptedPortal(ordinary_routes())
+        portal = ScriptedPortal(routes, tls) if connections is None else DroppingPortal(routes, connections)
+        sound = ScriptedPortal(ordinary_routes())
         wanted = {"request_timeout_seconds": 5, "account_timeout_seconds": 20, "max_retries": 1} | limits
         order = {"limits": wanted}
         self._call(portal.__aenter__())

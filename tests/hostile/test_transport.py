@@ -1,12 +1,10 @@
 """Portals that are hostile on the wire: redirects, drips, floods, lies about lengths, connections that break."""
 
 import asyncio
-import socket
-import struct
 
 import pytest
 
-from tests.hostile.attacks import Importer
+from tests.hostile.attacks import Importer, reset_connection
 from tests.portal_server import HTML, PDF, Request, Route, answer, ordinary_routes, redirect
 
 KILOBYTES = 1024
@@ -218,8 +216,12 @@ def test_connection_reset(importer: Importer, stage: str, sent: bytes):
         assert [names for _, names in made.bills] == [[], ["18.pdf"]]
 
 
-def reset_connection(writer: asyncio.StreamWriter) -> None:
-    """End it by RST instead of FIN."""
-    connection: socket.socket = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
+@pytest.mark.parametrize(("connections", "stage"), list(enumerate(STAGES)), ids=list(STAGES))  # one a request
+def test_connection_reset_as_soon_as_it_is_made(importer: Importer, connections: int, stage: str):
+    made = importer.attack(ordinary_routes(), connections=connections)
+    assert made.status == "portal_error"
+    assert len(made.requests) == connections
+    if stage == "at the sign-in":
+        assert (made.error or "").startswith("the sign-in failed and was not sent a second time: ")
+    if stage == "at a document":
+        assert [names for _, names in made.bills] == [[], []]
