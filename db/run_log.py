@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.models import LogLevel, RunLogLine
@@ -30,7 +30,14 @@ def record_log_line(session: Session, run_id: int, level: LogLevel, message: str
 
 
 def record_log_lines(session: Session, run_id: int, lines: Sequence[LogLine]) -> None:
-    """Store lines in their order."""
+    """Store lines in their order.
+
+    Several processes of a run write at the same time. A line must not become visible before one with a smaller id: who
+    reads on after the last line that he saw would miss it.
+    """
+    if not lines:
+        return
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"punctual log of run {run_id}", 0))))
     rows = [
         {
             "run_id": run_id,

@@ -1,17 +1,22 @@
 """Runs as people ask for them, stop them and read their history."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
+from sqlalchemy.orm import Session
 
 from db.engine import transaction
 from db.errors import ConflictError, NotFoundError
-from db.models import AuditEntry, Job, JobStatus, Run, RunLogLine, RunStatus, RunTrigger
+from db.models import AuditEntry, Job, JobStatus, LogLevel, Run, RunLogLine, RunStatus, RunTrigger
 from db.run_log import LogLine, list_log_lines, list_newest_log_lines, record_log_lines
 from db.runs import get_run, list_runs, request_run, request_stop
 from db.viewers import Viewer
 from tests.factories import NOW, make_job, make_run, make_viewer
+from tests.waiting import wait_until
+
+WAIT_SECONDS = 30
 
 
 @pytest.fixture
@@ -148,6 +153,41 @@ def test_log_is_read_in_order_and_cut_to_size(engine: Engine, job_id: str) -> No
         assert [len(x.message) for x in rest] == [6, 6, 1000]
         newest = list_newest_log_lines(session, run.id, limit=2)
         assert [x.message[:6] for x in newest] == ["line 4", "xxxxxx"]
+
+
+def test_reader_who_goes_on_after_the_last_line_misses_none_that_was_being_written(engine: Engine, job_id: str) -> None:
+    with transaction(engine) as session:
+        run_id = make_run(session, session.get_one(Job, job_id)).id
+
+    def write(session: Session, message: str) -> None:
+        record_log_lines(session, run_id, [LogLine(NOW, LogLevel.INFO, message)])
+
+    def write_second() -> None:
+        with transaction(engine) as session:
+            write(session, "second")
+
+    def has_ended_or_waits() -> bool:
+        with transaction(engine) as session:
+            return second.done() or bool(session.scalar(waiting))
+
+    waiting = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database"
+        " WHERE NOT granted AND d.datname = current_database()"
+    )
+    read: list[str] = []
+    with ThreadPoolExecutor(1) as thread:
+        with transaction(engine) as session:
+            write(session, "first")
+            second = thread.submit(write_second)
+            wait_until(has_ended_or_waits, WAIT_SECONDS, "the second writer")
+            with transaction(engine) as reader:
+                lines = list_log_lines(reader, run_id)
+                read += [line.message for line in lines]
+                last_id = max((line.id for line in lines), default=0)
+        second.result()
+    with transaction(engine) as reader:
+        read += [line.message for line in list_log_lines(reader, run_id, after_id=last_id)]
+    assert read == ["first", "second"]
 
 
 def test_log_takes_what_portals_send(engine: Engine, job_id: str) -> None:
