@@ -19,6 +19,7 @@ from db.storable_text import storable
 from db.viewers import Viewer
 
 COMPARED = ("number", "issued_on", "due_on", "amount", "currency", "portal_status")
+OF_DOCUMENTS = ("documents", "file_url", "sha256")
 MAX_KEY_CHARACTERS = 300  # an index entry holds 2,700 bytes
 MAX_KNOWN_BILLS = 2_000  # of an account; older ones are fetched and compared
 AMOUNT_LIMIT = Decimal(10) ** 11
@@ -75,8 +76,12 @@ def record_bills(session: Session, found: Sequence[AccountBills], *, run_id: int
             bill = known.get((account.username, key))
             if bill is not None:
                 _update_bill(session, bill, account, record, run_id=run_id)
-            else:
-                new[account.username, key] = _make_bill(account, key, record, run_id=run_id, session_id=session_id)
+                continue
+            made = _make_bill(account, key, record, run_id=run_id, session_id=session_id)
+            twin = new.get((account.username, key))
+            if twin is not None and not record.documents:
+                made |= {column: twin[column] for column in OF_DOCUMENTS}
+            new[account.username, key] = made
         counts.append(len(new) - before)
     insert_rows(session, Bill, list(new.values()))
     return counts

@@ -348,6 +348,17 @@ def test_same_number_twice_in_one_outcome_is_one_bill(work: Import) -> None:
     assert work.read_bill().amount == Decimal("1.00")
 
 
+def test_bill_that_comes_twice_in_one_outcome_keeps_the_document_of_either(work: Import) -> None:
+    work.record(WATER, replace(WATER, amount=Decimal("1.00"), documents=[], file_url=None, sha256=None))
+    bill = work.read_bill()
+    assert (bill.amount, bill.documents, bill.file_url, bill.sha256) == (
+        Decimal("1.00"),
+        WATER.documents,
+        "file:///a.pdf",
+        "aa",
+    )
+
+
 @pytest.mark.parametrize(
     ("amount", "stored"),
     [
