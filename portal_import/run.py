@@ -111,6 +111,8 @@ def _load_plan(engine: Engine, order: RunOrder, started_at: datetime) -> RunPlan
             return None
         except LeaseLostError:
             _leave()
+        if plan.accounts_total:
+            ledger.log(LogLevel.INFO, _describe_start(plan))  # stored before another process stores a line
     at_once = limit_accounts_at_once(plan.engine, plan.max_concurrent_accounts)
     return replace(plan, max_concurrent_accounts=at_once)
 
@@ -175,8 +177,6 @@ class ImportRun:
         await self._finish(*self._judge(counts, ours))
 
     async def _import_accounts(self, plan: RunPlan, engine: AccountEngine, team: Team) -> None:
-        if not team.is_led_elsewhere:
-            self._log_start(plan)
         account_ids = team.share_of(plan.account_ids)
         gate = RunGate(self._ledger, plan, max_rest_seconds=self._limits.max_retry_wait_seconds)
         at_once = plan.max_concurrent_accounts
@@ -325,15 +325,15 @@ class ImportRun:
             await self._ledger.in_thread(self._ledger.flush_log)
             await gate.refresh()
 
-    def _log_start(self, plan: RunPlan) -> None:
-        left = len(plan.account_ids)
-        done = plan.accounts_total - left
-        resumed = f", {done} were done before" if done else ""
-        retried = f" that run {plan.retries_run_id} left undone" if plan.retries_run_id is not None else ""
-        if plan.is_test:
-            self._ledger.log(LogLevel.INFO, f"started: a test of the sign-in at {plan.portal_host}; it stores no bill")
-            return
-        self._ledger.log(LogLevel.INFO, f"started: {count_accounts(left)}{retried} at {plan.portal_host}{resumed}")
+
+def _describe_start(plan: RunPlan) -> str:
+    if plan.is_test:
+        return f"started: a test of the sign-in at {plan.portal_host}; it stores no bill"
+    left = len(plan.account_ids)
+    done = plan.accounts_total - left
+    resumed = f", {done} were done before" if done else ""
+    retried = f" that run {plan.retries_run_id} left undone" if plan.retries_run_id is not None else ""
+    return f"started: {count_accounts(left)}{retried} at {plan.portal_host}{resumed}"
 
 
 def _leave_alone(account: Account) -> AccountOutcome | None:

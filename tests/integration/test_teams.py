@@ -2,15 +2,18 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from db.engine import transaction
-from db.models import ResultStatus, RunLogLine, RunStatus
+from db.models import ResultStatus, Run, RunStatus
+from db.portal_gate import free_portal_slots, try_portal_slots
+from db.run_log import list_log_lines
 from portal_import.child import EXIT_CUT_SHORT, EXIT_LEASE_LOST, EXIT_PARENT_GONE
 from portal_import.teams import MOST_PROCESSES, Team, count_processes
 from tests.counting_portal import NAMES, WAIT_SECONDS, CountingPortal
@@ -33,11 +36,22 @@ def ask(engine: Engine, portal: CountingPortal) -> int:
     return ask_for_run(engine, *add_job(engine, portal, NAMES, max_concurrent_accounts=TEAM))
 
 
+def read_log(engine: Engine, run_id: int) -> Sequence[str]:
+    with transaction(engine) as session:
+        return [line.message for line in list_log_lines(session, run_id)]
+
+
 def others_of(process: ImportProcess) -> list[psutil.Process]:
     """The processes that help the run's own."""
     leader = psutil.Process(process.process.pid)
     wait_until(lambda: len(leader.children()) == TEAM - 1, WAIT_SECONDS, "the whole team")
     return leader.children()
+
+
+def expects_to_be_ended(pid: int) -> bool:
+    """Whether the process has a handler for SIGTERM."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(status["SigCgt"], 16) & 1 << signal.SIGTERM - 1)
 
 
 def end_of(process: ImportProcess) -> int | None:
@@ -81,8 +95,8 @@ def test_each_account_is_visited_once_and_the_run_ends_once(
     assert (run.status, run.accounts_done, run.accounts_succeeded) == (RunStatus.COMPLETED, len(NAMES), len(NAMES))
     assert portal.sign_ins == ONCE_EACH
     assert list_endings(engine, run.id) == ALL_IN
-    with transaction(engine) as session:
-        lines = session.scalars(select(RunLogLine.message).where(RunLogLine.run_id == run.id)).all()
+    lines = read_log(engine, run.id)
+    assert lines[0].startswith("started:")
     assert sum(line.startswith("started:") for line in lines) == 1
     assert sum("success" in line for line in lines) == len(NAMES)  # the others' lines are stored as well
 
@@ -105,6 +119,29 @@ def test_team_that_is_cut_short_finishes_what_it_is_at_and_another_goes_on(
         assert process.wait().status == RunStatus.COMPLETED
     assert portal.sign_ins == ONCE_EACH
     assert list_endings(engine, run_id) == ALL_IN
+
+
+def test_team_that_waits_for_the_portal_s_places_ends_when_it_is_asked_to(
+    engine: Engine, portal: CountingPortal, tmp_path: Path
+) -> None:
+    run_id = ask(engine, portal)
+    with Session(engine) as holder:
+        portal_id = holder.scalars(select(Run.portal_id).where(Run.id == run_id)).one()
+        assert portal_id is not None
+        assert len(try_portal_slots(holder, portal_id, range(TEAM), wanted=TEAM)) == TEAM
+        holder.commit()  # the places stay with the connection
+        with carrying_out(engine, tmp_path, run_id, team_size=TEAM) as (process,):
+            others = others_of(process)
+            leader = process.process.pid
+            assert leader is not None
+            pids = [leader, *(other.pid for other in others)]
+            wait_until(lambda: all(map(expects_to_be_ended, pids)), WAIT_SECONDS, "the signal handlers")
+            os.kill(leader, signal.SIGTERM)
+            assert end_of(process) == EXIT_CUT_SHORT
+            assert not any(other.is_running() for other in others)
+        free_portal_slots(holder, portal_id, range(TEAM))
+        holder.commit()
+    assert not portal.sign_ins
 
 
 def test_run_dies_as_one_of_its_team_did(engine: Engine, portal: CountingPortal, tmp_path: Path) -> None:
