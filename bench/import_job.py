@@ -18,15 +18,17 @@ from db.wake import Wake, send_wake
 USERNAME, PASSWORD = "bench", "a long Made-up pass phrase 1"
 
 
-def add_import_job(engine: Engine, portal: str, accounts: int, *, concurrent: int) -> tuple[Viewer, str]:
-    """The job's owner and its id; the accounts are those of `bench.bill_portal`."""
+def add_import_job(
+    engine: Engine, portal: str, accounts: int, *, concurrent: int, billing: str = "/bills"
+) -> tuple[Viewer, str]:
+    """The job's owner and its id; the accounts are those of `bench.bill_portal` and `bench.demo_portal`."""
     with transaction(engine) as session:
         user = create_user(session, username=USERNAME, password=PASSWORD, role=Role.OPERATOR)
         viewer = Viewer(user.id, user.username, user.name, Role.OPERATOR)
         draft = JobDraft(
             name="Bills",
             login_url=f"http://{portal}/login",
-            billing_url=f"http://{portal}/bills",
+            billing_url=f"http://{portal}{billing}",
             portal_host=portal,
             schedule=None,
             accounts=[NewAccount(n + 2, f"user{n:05}", f"secret-user{n:05}", {}) for n in range(accounts)],
