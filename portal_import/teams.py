@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from db.errors import LeaseLostError
@@ -39,7 +39,7 @@ class Team:
 
     number: int = 0
     size: int = 1
-    others: Sequence[int] = ()
+    others: list[int] = field(default_factory=list[int])
 
     @property
     def is_led_elsewhere(self) -> bool:
@@ -65,7 +65,7 @@ class Team:
 
         Raises LeaseLostError. When one dies, this process dies in the same way: its supervisor tells people how.
         """
-        codes = await asyncio.gather(*(asyncio.to_thread(_collect, pid) for pid in self.others))
+        codes = await asyncio.gather(*map(self._wait_for, list(self.others)))
         for code in codes:
             if code == EXIT_LEASE_LOST:
                 raise LeaseLostError
@@ -74,6 +74,11 @@ class Team:
                     os.kill(os.getpid(), -code)
                 sys.exit(code)
         return not set(CUT_SHORT_CODES) & set(codes)
+
+    async def _wait_for(self, pid: int) -> int:
+        code = await asyncio.to_thread(_collect, pid)
+        self.others.remove(pid)  # it may soon be another process's
+        return code
 
 
 def fork_team(size: int, help_along: Callable[[Team], int]) -> Team:

@@ -12,6 +12,7 @@ from db.engine import transaction
 from db.errors import PunctualError
 from db.jobs import get_job, update_accounts
 from db.models import Job
+from db.result_words import count_accounts
 from db.viewers import Viewer
 from portal_import.accounts_csv import AccountsFile
 from portal_import.job_draft import check_job_urls, new_accounts
@@ -103,14 +104,20 @@ def _render_preview(viewer: Viewer, job: Job, accounts: AccountsFile) -> bool:
         st.error(CHANGED_MEANWHILE, icon=":material/error:")
         return False
     st.info(f"**{describe_changes(preview.changes)}**", icon=":material/compare_arrows:")
+    if preview.changes.removed and not (preview.changes.changed or preview.changes.unchanged):
+        st.warning(
+            f"None of the job's {count_accounts(preview.changes.removed)} is in this file: every one is removed.",
+            icon=":material/group_remove:",
+        )
     frame = changes_frame(preview)
     if len(frame):
         column = st.column_config.TextColumn
         st.dataframe(
             frame,
             hide_index=True,
-            height="content" if len(frame) <= 8 else 300,
-            column_config={"change": column("Change", width="small"), "username": column("Account")},
+            # Where not all fit, the last row is cut through: it shows that there are more.
+            height="content" if len(frame) <= 8 else 315,
+            column_config={"change": column("Change", width=130), "username": column("Account")},
         )
     for sentence in describe_consequences(preview):
         st.caption(sentence)

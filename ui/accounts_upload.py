@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from db.result_words import count_accounts
 from portal_import.accounts_csv import AccountsFile, InvalidAccountsFileError, read_accounts_csv
 from ui.plain_text import inert_frame, plain
 
@@ -50,6 +51,7 @@ def _render_preview(accounts: AccountsFile) -> None:
     how = DELIMITER_NAMES.get(accounts.delimiter, accounts.delimiter)
     more = f", the first {len(shown)} shown" if len(accounts.rows) > len(shown) else ""
     st.success(
-        f"{len(accounts.rows):,} accounts{more} · separated by {how} · {accounts.encoding}", icon=":material/check:"
+        f"{count_accounts(len(accounts.rows))}{more} · separated by {how} · {accounts.encoding}",
+        icon=":material/check:",
     )
     st.dataframe(inert_frame(frame), hide_index=True, height="content")

@@ -17,7 +17,7 @@ from ui.plain_text import inert_frame
 from ui.schedule_editor import describe_job_schedule
 from ui.waiting import describe_place
 
-NAME_WIDTH = 200
+NAME_WIDTH = 185
 PHONE_NAME_WIDTH = 135
 PHONE_COLUMNS = ("name", "status", "next_in")
 
@@ -90,14 +90,14 @@ def render_jobs_table(jobs: Sequence[Job], frame: pd.DataFrame, *, phone: bool, 
                 width=PHONE_NAME_WIDTH if phone else NAME_WIDTH,
                 help="Open the job",
             ),
-            "badge": column.TextColumn("📅", width=40, alignment="center", help="Runs by itself"),
-            "schedule": column.TextColumn("Schedule", width=200),
+            "badge": column.TextColumn("📅", width=35, alignment="center", help="Runs by itself"),
+            "schedule": column.TextColumn("Schedule", width=180),
             "next_run": column.TextColumn("Next run", width=172),
             "next_in": column.TextColumn("Next run"),
             "last_run": column.TextColumn("Last run", width=182),
             "status": pill_column("Status", STATE_LOOKS, width=105),
             "last_outcome": pill_column("Last outcome", RUN_LOOKS.values(), width=110),
-            "accounts": column.NumberColumn("Accounts", format="localized", width=75),
+            "accounts": column.NumberColumn("Accounts", format="localized", width=70),
             "owner": column.TextColumn("Owner"),
         },
     )

@@ -57,6 +57,7 @@ class TestView:
     """A test and what came of it so far."""
 
     run: Run
+    account_id: int | None
     username: str
     waiting: Waiting | None
     result: Result | None
@@ -75,7 +76,7 @@ def render_test(viewer: Viewer, summary: PortalSummary, zone: ZoneInfo) -> None:
     )
     view = load_test(viewer, summary.portal.id, st.query_params.get("test", ""))
     if viewer.may_write:
-        render_choice(viewer, summary, is_live=view is not None and view.is_live)
+        render_choice(viewer, summary, view)
     elif view is None:
         st.info("Your role may look at tests but not ask for one.", icon=":material/visibility:")
     if view is not None:
@@ -83,8 +84,8 @@ def render_test(viewer: Viewer, summary: PortalSummary, zone: ZoneInfo) -> None:
         render(viewer, summary.portal.id, view.run.id, zone)
 
 
-def render_choice(viewer: Viewer, summary: PortalSummary, *, is_live: bool) -> None:
-    """Whose sign-in is to be tested, and the button."""
+def render_choice(viewer: Viewer, summary: PortalSummary, shown: TestView | None) -> None:
+    """Whose sign-in is to be tested, at first that of the test that is shown, and the button."""
     jobs = load_jobs(viewer, summary.portal.id)
     if not jobs:
         st.info("No job uses this portal, so there is no account to test.", icon=":material/group_off:")
@@ -93,7 +94,7 @@ def render_choice(viewer: Viewer, summary: PortalSummary, *, is_live: bool) -> N
     more = f"The first {ACCOUNTS_OFFERED:,} of the job; the API tests any."
     left, right = st.columns(2)
     names = {job.id: job.name for job in jobs}
-    wanted = st.query_params.get("job", "")
+    wanted = shown.run.session_id if shown is not None else st.query_params.get("job", "")
     job_id = left.selectbox(
         "Job",
         list(names),
@@ -102,9 +103,11 @@ def render_choice(viewer: Viewer, summary: PortalSummary, *, is_live: bool) -> N
         key=f"{key}-job",
     )
     accounts = load_accounts(viewer, job_id)
+    tested = shown.account_id if shown is not None else None
     account_id = right.selectbox(
         "Account",
         list(accounts),
+        index=list(accounts).index(tested) if tested in accounts else 0,
         format_func=lambda a: accounts[a],
         key=f"{key}-account-{job_id}",
         placeholder="This job has no accounts",
@@ -115,7 +118,7 @@ def render_choice(viewer: Viewer, summary: PortalSummary, *, is_live: bool) -> N
         icon=":material/login:",
         type="primary",
         key=f"{key}-start",
-        disabled=is_live or account_id is None,
+        disabled=(shown is not None and shown.is_live) or account_id is None,
         on_click=start,
         args=(viewer, job_id, account_id),
     )
@@ -154,9 +157,13 @@ def render_steps(viewer: Viewer, portal_id: int, run_id: int, zone: ZoneInfo) ->
         render_conclusion(view, zone)
         if view.steps:
             st.html(steps_list(view.steps, view.username, zone))
-        st.page_link(
-            "pages/run.py", label=f"Run {run_id}", icon=":material/receipt_long:", query_params={"id": str(run_id)}
-        )
+        with st.container(key="test-run"):
+            st.page_link(
+                "pages/run.py",
+                label=f"Run {run_id} with its log",
+                icon=":material/receipt_long:",
+                query_params={"id": str(run_id)},
+            )
 
 
 def render_conclusion(view: TestView, zone: ZoneInfo) -> None:
@@ -210,7 +217,8 @@ def load_test(viewer: Viewer, portal_id: int, run_id: str) -> TestView | None:
         waiting = describe_waiting(session, [run], datetime.now(UTC)).get(run.id)
         result = next(iter(results), None)
         username = result.username if result is not None else _load_username(session, job, run)
-        return TestView(run, username, waiting, result, steps)
+        account_id = run.account_ids[0] if run.account_ids else None
+        return TestView(run, account_id, username, waiting, result, steps)
 
 
 def _load_username(session: Session, job: Job, run: Run) -> str:

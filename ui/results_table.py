@@ -8,6 +8,7 @@ import streamlit as st
 
 from db.models import SUCCEEDED_RESULTS, LogLevel, Result, RunLogLine
 from db.result_advice import advise
+from db.result_words import count_accounts
 from ui.moments import duration
 from ui.outcomes import RESULT_LOOKS, pill_column
 from ui.plain_text import inert_frame, plain
@@ -15,6 +16,7 @@ from ui.shell import is_phone
 
 PHONE_COLUMNS = ("username", "status")
 FAILURES_SHOWN = 5
+NAMES_SHOWN = 3
 LEVEL_SIGNS = {LogLevel.INFO: "", LogLevel.WARNING: "!", LogLevel.ERROR: "✕"}
 
 
@@ -79,17 +81,31 @@ def render_log(lines: Sequence[RunLogLine], zone: ZoneInfo) -> None:
 
 
 def _render_failures(failures: Sequence[Result]) -> None:
-    """The first failures in full: what happened and what helps."""
-    for result in failures[:FAILURES_SHOWN]:
-        look = RESULT_LOOKS[result.status]
+    """What happened and what helps, once for all accounts that failed alike; the first kinds of failure."""
+    alike: dict[tuple[str, str | None, str | None], list[Result]] = {}
+    for result in failures:
+        alike.setdefault((result.status, result.cause, result.error), []).append(result)
+    kinds = list(alike.values())
+    for results in kinds[:FAILURES_SHOWN]:
+        first = results[0]
+        look = RESULT_LOOKS[first.status]
         with st.container(border=True, gap="xxsmall"):
             with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
                 st.badge(look.label, icon=look.icon, color=look.colour)
-                st.text(result.username)
-            st.markdown(_sentence(plain(result.error or "")))
-            st.caption(advise(result.status, result.cause))
-    if len(failures) > FAILURES_SHOWN:
-        st.caption(f"And {len(failures) - FAILURES_SHOWN} more, first in the table.")
+                st.text(name_accounts(results))
+            st.markdown(_sentence(plain(first.error or "")))
+            st.caption(advise(first.status, first.cause))
+    more = sum(map(len, kinds[FAILURES_SHOWN:]))
+    if more:
+        st.caption(f"{count_accounts(more)} more failed otherwise; the table begins with all that failed.")
+
+
+def name_accounts(results: Sequence[Result]) -> str:
+    """ "ann", "ann, bob", "20 accounts: ann, bob, cem and 17 more"."""
+    names = ", ".join(result.username for result in results[:NAMES_SHOWN])
+    if len(results) <= NAMES_SHOWN:
+        return names
+    return f"{count_accounts(len(results))}: {names} and {len(results) - NAMES_SHOWN:,} more"
 
 
 def _sentence(text: str) -> str:

@@ -27,6 +27,7 @@ STYLE = """
 [data-testid="stMetricValue"] {font-size: 1.35rem;}
 [data-testid="stHeadingWithActionElements"] h1 {padding: 0.15rem 0 0.4rem;}
 .st-key-back {margin-bottom: -0.6rem; margin-left: -0.5rem;}
+.st-key-test-run {margin-left: -0.5rem;}
 .st-key-scheduler-line p {font-size: 0.86rem; line-height: 1.35;}
 .account-links {display: flex; flex-direction: column; margin: 0 -0.5rem;}
 .account-links a, .account-links a:visited {
@@ -37,8 +38,8 @@ STYLE = """
 .step {display: grid; grid-template-columns: 4.2rem 1fr; column-gap: 0.5rem;}
 .step > :first-child {opacity: 0.6; font-variant-numeric: tabular-nums;}
 .step.part > :last-child {padding-left: 1rem;}
-.step.warning > :last-child {color: #d97706;}
-.step.error > :last-child {color: #dc2626;}
+.step.warning > :last-child {color: #b45309; color: light-dark(#b45309, #f59e0b);}
+.step.error > :last-child {color: #dc2626; color: light-dark(#dc2626, #f87171);}
 @media (max-width: 640px) {
   .stMainBlockContainer {padding: 4.25rem 1rem 3rem;}
   [data-testid="stElementToolbar"] {display: none;}

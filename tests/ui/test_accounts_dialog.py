@@ -128,6 +128,14 @@ def test_the_page_opens_the_dialog(olive: Viewer, job: Job, open_page: OpenPage)
     assert "1 added, 1 changed password, 1 removed, 2 unchanged" in words(app)
 
 
+def test_a_file_without_any_of_the_accounts_is_warned_of(olive: Viewer, job: Job) -> None:
+    app = open_dialog(olive, job)
+    assert [w.value for w in upload(app, b"username,password\nzoe@example.com,x\n").warning] == [
+        "None of the job's 4 accounts is in this file: every one is removed."
+    ]
+    assert not upload(app, CSV).warning
+
+
 def test_changes_are_told_in_numbers() -> None:
     assert describe_changes(AccountChanges(3, 2, 1, 14, 2)) == "3 added, 2 changed password, 1 removed, 14 unchanged"
     assert describe_changes(AccountChanges(0, 1200, 0, 1, 0)) == (

@@ -281,6 +281,25 @@ def test_run_page_shows_results_with_causes_and_advice(engine: Engine, olive: Vi
     assert not app.exception
 
 
+def test_run_page_says_once_what_made_many_accounts_fail(engine: Engine, olive: Viewer, open_page: OpenPage) -> None:
+    now = datetime.now(UTC)
+    with transaction(engine) as session:
+        job = make_job(session, olive, accounts=0)
+        accounts = [make_account(session, job, f"{n}@example.com", n) for n in range(2, 7)]
+        run = make_run(session, job, trigger=RunTrigger.MANUAL, status=RunStatus.RUNNING, at=now, accounts_total=5)
+        assert run.lease_token is not None
+        for account in accounts:
+            why = "another reason" if account is accounts[-1] else "connection refused"
+            record = ResultRecord(account.id, account.username, account.row_number, ResultStatus.PORTAL_ERROR, now, why)
+            record_results(session, run.id, run.lease_token, [record], now)
+    app = open_page(olive, "run", id=str(run.id))
+    assert [m.value for m in app.markdown if m.value == "Connection refused"] == ["Connection refused"]
+    assert [t.value for t in app.text] == [
+        "4 accounts: 2@example.com, 3@example.com, 4@example.com and 1 more",
+        "6@example.com",
+    ]
+
+
 @pytest.mark.parametrize(
     ("trigger", "seconds", "shown"),
     [

@@ -100,6 +100,18 @@ def test_button_asks_for_a_test_of_the_chosen_account(
     assert app.button(key=f"{key}-start").disabled
 
 
+def test_a_test_that_is_opened_again_offers_its_own_account(
+    engine: Engine, olive: Viewer, open_page: OpenPage, job: Job
+) -> None:
+    with transaction(engine) as session:
+        other = make_job(session, olive, portal_id=job.portal_id, accounts=0, name="Another")
+        make_account(session, other, "other@example.com")
+    for tested in (job, other):
+        run_id = add_test(engine, tested, result=ResultStatus.SUCCESS)
+        app = open_page(olive, "portal", id=str(job.portal_id), test=str(run_id))
+        assert app.selectbox(key=f"portal-{job.portal_id}-test-job").value == tested.id
+
+
 def test_refused_test_says_why(engine: Engine, olive: Viewer, open_page: OpenPage, job: Job) -> None:
     app = open_page(olive, "portal", id=str(job.portal_id))
     with transaction(engine) as session:
