@@ -71,7 +71,7 @@ def _lock_startable(session: Session, line: Sequence[int], now: datetime, limit:
         .where(Job.status != JobStatus.RUNNING, Job.test_run_id.is_(None))
         .order_by(func.array_position(line, Run.id))
         .limit(limit)
-        .with_for_update(of=(Run, Job), skip_locked=True, key_share=True)
+        .with_for_update(of=(Job, Run), skip_locked=True, key_share=True)  # as expire_runs: one of two gets both
     )
     return [
         Claim(run_id, session_id, uuid4(), attempt, timeout_seconds, scheduled_for)

@@ -45,6 +45,7 @@ class ResultRecord:
     retry_attempts: int = 0
     bills: Sequence[BillRecord] = field(default_factory=tuple)
     cause: ResultCause | None = None
+    ended_at: datetime | None = None  # None: at the moment at which it is stored
 
 
 def start_accounts(
@@ -116,7 +117,7 @@ def _make_result(record: ResultRecord, *, run_id: int, job_id: str, bills_new: i
         "bills_new": bills_new,
         "bills_seen": len(record.bills),
         "started_at": record.started_at,
-        "finished_at": now,
+        "finished_at": record.ended_at or now,
         "created_at": now,
     }
 

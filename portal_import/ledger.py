@@ -97,6 +97,7 @@ class EndedAccount:
     account: Account
     outcome: AccountOutcome
     started_at: datetime | None
+    ended_at: datetime
 
 
 @dataclass(frozen=True)
@@ -374,6 +375,7 @@ def _result_record(ended: EndedAccount) -> ResultRecord:
         status=outcome.status,
         cause=outcome.cause,
         started_at=ended.started_at,
+        ended_at=ended.ended_at,
         error=outcome.error,
         final_error=outcome.final_error,
         retry_attempts=outcome.retry_attempts,

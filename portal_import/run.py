@@ -207,14 +207,14 @@ class ImportRun:
                     return
                 refusal = (None if work.plan.is_test else _leave_alone(account)) or work.gate.refuse()
                 if refusal is not None:
-                    ended = EndedAccount(account, refusal, None)
+                    ended = EndedAccount(account, refusal, None, datetime.now(UTC))
                 elif not await place.take():
                     self._is_cut_short = True
                     return
                 else:
                     started_at = datetime.now(UTC)
                     outcome = await self._import(work.plan, work.engine, work.gate, account)
-                    ended = EndedAccount(account, outcome, started_at)
+                    ended = EndedAccount(account, outcome, started_at, datetime.now(UTC))
                     await place.offer()
                 self._tell(work.plan, ended)
                 recording = work.recordings.create_task(work.endings.ask(ended))

@@ -396,3 +396,16 @@ def test_run_lists_what_it_saw_newest_first(engine: Engine, work: Import) -> Non
     with transaction(engine) as session:
         assert [b.bill_key for b in list_run_bills(session, work.viewer, work.run.id)] == ["9", "00017", "0"]
         assert len(list_run_bills(session, work.viewer, work.run.id, limit=2)) == 2
+
+
+def test_account_ends_when_it_ended_not_when_that_was_stored(engine: Engine) -> None:
+    with transaction(engine) as session:
+        job = make_job(session, make_viewer(session), accounts=2)
+        run = make_run(session, job, status=RunStatus.RUNNING)
+        assert run.lease_token is not None
+        ends = (NOW - timedelta(seconds=2), None)
+        for account, ended_at in zip(session.scalars(select(Account)), ends, strict=True):
+            record = ResultRecord(account.id, account.username, 2, ResultStatus.SUCCESS, None, ended_at=ended_at)
+            record_results(session, run.id, run.lease_token, [record], NOW)
+        stored = session.scalars(select(Result.finished_at).order_by(Result.finished_at)).all()
+    assert stored == [NOW - timedelta(seconds=2), NOW]
