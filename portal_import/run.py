@@ -44,7 +44,10 @@ from portal_import.waiting_accounts import WaitingAccounts
 from settings import read_settings
 
 TICK_SECONDS = 1.0
-RECORDING_LINGER_SECONDS = 0.05  # an account's success is recorded while its worker goes on with the next one
+# Where so many accounts are visited at once, a success is recorded while its worker goes on with the next account;
+# elsewhere nothing is gained by it, and an interruption would cut off more.
+MANY_AT_ONCE = 16
+RECORDING_LINGER_SECONDS = 0.05
 NO_ACCOUNTS = "the job has no accounts; upload its accounts CSV"
 NO_ACCOUNT_LEFT = "the accounts that were to be tried again are no longer in the job"
 NO_TESTED_ACCOUNT = "the account whose sign-in was to be tested is no longer in the job"
@@ -131,7 +134,7 @@ class Work(NamedTuple):
     places: PortalPlaces
     waiting: WaitingAccounts
     endings: Batches[EndedAccount, None]
-    recordings: asyncio.TaskGroup
+    recordings: asyncio.TaskGroup | None  # for those that nobody waits for
 
 
 class ImportRun:
@@ -191,8 +194,11 @@ class ImportRun:
                     gate,
                     places,
                     WaitingAccounts(self._ledger, account_ids),
-                    Batches(partial(self._record_all, plan, gate), linger=RECORDING_LINGER_SECONDS),
-                    group,
+                    Batches(
+                        partial(self._record_all, plan, gate),
+                        linger=RECORDING_LINGER_SECONDS if workers >= MANY_AT_ONCE else 0,
+                    ),
+                    group if workers >= MANY_AT_ONCE else None,
                 )
                 for _ in range(workers):
                     group.create_task(self._work_through(work))
@@ -217,9 +223,10 @@ class ImportRun:
                     ended = EndedAccount(account, outcome, started_at, datetime.now(UTC))
                     await place.offer()
                 self._tell(work.plan, ended)
-                recording = work.recordings.create_task(work.endings.ask(ended))
-                if ended.outcome.status not in SUCCEEDED_RESULTS:
-                    await recording  # it may open the breaker, and then nobody is to go on
+                if work.recordings is not None and ended.outcome.status in SUCCEEDED_RESULTS:
+                    work.recordings.create_task(work.endings.ask(ended))
+                else:
+                    await work.endings.ask(ended)  # it may open the breaker, and then nobody is to go on
         finally:
             await place.give_back()
 

@@ -314,8 +314,9 @@ def check_resumed(engine: Engine, portal: DemoPortal, run: Run) -> None:
     results = list_results(engine, run.id)
     assert len(results) == 20
     assert set(portal.list_sign_ins().values()) == {1}
-    assert len(portal.list_sign_ins()) == 20
     cut_short = {name for name, result in results.items() if result.error == SIGNED_IN_BEFORE}
+    # A sign-in is noted before it is sent; one that was cut off in between is not made up for in this run.
+    assert set(results) - set(portal.list_sign_ins()) <= cut_short
     assert len(cut_short) <= 2  # those whose visit was under way
     assert {results[name].status for name in cut_short} <= {ResultStatus.FAILED}
     assert run.accounts_succeeded + len(cut_short - {"hugo.martin@example.com"}) == 19

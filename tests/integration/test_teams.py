@@ -15,6 +15,7 @@ from db.models import ResultStatus, Run, RunStatus
 from db.portal_gate import free_portal_slots, try_portal_slots
 from db.run_log import list_log_lines
 from portal_import.child import EXIT_CUT_SHORT, EXIT_LEASE_LOST, EXIT_PARENT_GONE
+from portal_import.run import MANY_AT_ONCE
 from portal_import.teams import MOST_PROCESSES, Team, count_processes
 from tests.counting_portal import NAMES, WAIT_SECONDS, CountingPortal
 from tests.import_processes import ImportProcess, add_job, ask_for_run, carrying_out, give_back, list_endings, serve
@@ -99,6 +100,17 @@ def test_each_account_is_visited_once_and_the_run_ends_once(
     assert lines[0].startswith("started:")
     assert sum(line.startswith("started:") for line in lines) == 1
     assert sum("success" in line for line in lines) == len(NAMES)  # the others' lines are stored as well
+
+
+def test_success_that_nobody_waits_for_is_recorded_before_the_run_ends(
+    engine: Engine, portal: CountingPortal, tmp_path: Path
+) -> None:
+    job = add_job(engine, portal, NAMES, max_concurrent_accounts=MANY_AT_ONCE)
+    with carrying_out(engine, tmp_path, ask_for_run(engine, *job), team_size=1) as (process,):
+        run = process.wait()
+    assert (run.status, run.accounts_done) == (RunStatus.COMPLETED, len(NAMES))
+    assert list_endings(engine, run.id) == ALL_IN
+    assert portal.sign_ins == ONCE_EACH
 
 
 def test_team_that_is_cut_short_finishes_what_it_is_at_and_another_goes_on(
