@@ -26,7 +26,7 @@ def test_clock_stepped_an_hour_forth_and_back(stage: Stage) -> None:
     step(stage, HOUR)
     ahead = stage.add_due_jobs(2, at=minute + timedelta(minutes=30), is_silent=True)
     wait_for_firing(stage, ahead)
-    for job_id in ahead:  # queued an hour ahead: were the clock set back before they are claimed, they would wait for it
+    for job_id in ahead:  # queued an hour ahead, they would wait for it if the clock went back before their claim
         stage.wait_for_status(job_id, RunStatus.RUNNING, seconds=SOON)
     step(stage, 0)
     wait_for_firing(stage, stage.add_due_jobs(2, is_silent=True))
